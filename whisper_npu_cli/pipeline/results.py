@@ -1,0 +1,95 @@
+"""What a transcription returns. Field names of segments and words are openai/whisper's JSON keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word; `start` and `end` in seconds from the start of the input."""
+
+    word: str
+    start: float
+    end: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment; `seek` is the frame (10 ms) at which its window starts in the input."""
+
+    id: int
+    seek: int
+    start: float
+    end: float
+    text: str
+    tokens: list[int]
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+    words: list[Word] | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the pipeline: `load`, `mel`, `encode`, `decode` or `other`."""
+
+    name: str
+    device: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Where the time went for one input; `stages` in the order of flow, all wall-clock seconds."""
+
+    stages: list[Stage]
+    audio_seconds: float
+    windows: int
+    tokens: int
+
+    @property
+    def total(self) -> float:
+        """Seconds in all stages."""
+        return sum(stage.seconds for stage in self.stages)
+
+    @property
+    def rtf(self) -> float:
+        """Real-time factor: processing seconds for one second of audio (smaller is faster)."""
+        return self.total / self.audio_seconds if self.audio_seconds else 0.0
+
+    @property
+    def speed(self) -> float:
+        """Seconds of audio for one second of processing (larger is faster)."""
+        return self.audio_seconds / self.total if self.total else 0.0
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Which model ran where: the `engine` object of the JSON output, less the timings."""
+
+    model: str
+    device: str
+    stage_devices: dict[str, str]
+    reason: str
+    fallback_reason: str | None = None
+
+
+@dataclass
+class Result:
+    """A whole transcript."""
+
+    text: str
+    segments: list[Segment]
+    language: str
+    timings: Timings
+    engine: Engine
+    language_probability: float = 1.0
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def device(self) -> str:
+        """The device that ran the encoder."""
+        return self.engine.device
