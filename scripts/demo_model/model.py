@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-D_MODEL, HEADS, FFN = 256, 4, 1024
+D_MODEL, HEADS, FFN = 192, 3, 768
 ENCODER_LAYERS, DECODER_LAYERS = 4, 2
 N_MELS, POSITIONS, MAX_TOKENS = 80, 1500, 448
 
