@@ -71,7 +71,7 @@ def configuration(tokenizer: Tokenizer) -> dict[str, dict]:
         "padding_value": 0.0,
         "return_attention_mask": False,
     }
-    special = {name: "<|endoftext|>" for name in ("bos_token", "eos_token", "unk_token", "pad_token")}
+    special = dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token"), "<|endoftext|>")
     tokenizer_config = special | {
         "tokenizer_class": "WhisperTokenizer",
         "processor_class": "WhisperProcessor",

@@ -1,6 +1,6 @@
-"""English sentences for the demo model, drawn from a grammar and word lists written for this project.
+"""English sentences for the demo model, drawn from a grammar and word lists of our own.
 
-The texts are ours and are released with the project under its licence (Apache-2.0); no corpus is used.
+The texts are released with the project under its licence (Apache-2.0); no corpus is used.
 `sentences(seed)` yields the same stream on every machine. Numbers are written as words.
 """
 

@@ -21,7 +21,6 @@ import soundfile
 from scipy.signal import fftconvolve, resample_poly
 from tqdm import tqdm
 
-
 from features import FLOOR, HOP, RATE, mel_power
 from sentences import sentences
 from voices import HELD_OUT, Voice, speak, training_voices

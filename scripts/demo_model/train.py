@@ -133,7 +133,9 @@ class Run:
     def set_rates(self) -> None:
         """Warm up over 300 steps, then a cosine over the planned minutes."""
         part = min(1.0, self.spent / self.total)
-        scale = min(1.0, (self.step + 1) / 300) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * part)))
+        scale = min(1.0, (self.step + 1) / 300) * (
+            0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * part))
+        )
         for optimizer, base in zip(self.optimizers, self.base_lr, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = base * scale

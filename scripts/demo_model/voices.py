@@ -73,7 +73,7 @@ def command(text: str, voice: Voice, rng: random.Random, wav: Path) -> list[str]
 
 
 def speak(text: str, voice: Voice, rng: random.Random, folder: Path) -> np.ndarray:
-    """float32 mono audio at 16 kHz, empty where the program leaves no file, as festival now and then.
+    """float32 mono audio at 16 kHz, empty where the program leaves no file.
 
     Raises CalledProcessError when the program fails, FileNotFoundError when it is not installed.
     """

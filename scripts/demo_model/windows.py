@@ -1,4 +1,4 @@
-"""Training windows: utterances laid out in time with gaps, noise and silence, and their token targets.
+"""Training windows: utterances laid out in time with gaps and noise, and their token targets.
 
 A window is what the decoder of a real transcription sees: up to 30 s that begin where the last
 segment ended, the rest padded either with silence (openai/whisper) or with zeros (faster-whisper).
@@ -146,7 +146,7 @@ class Windows:
             tokens.append(self.time0 + start // 2)
             if end > frames:
                 break
-            tokens += self.tokenizer.encode(" " + text).ids + [self.time0 + -(-end // 2)]
+            tokens += [*self.tokenizer.encode(" " + text).ids, self.time0 + -(-end // 2)]
         return tokens
 
     def prompt(self) -> list[int]:

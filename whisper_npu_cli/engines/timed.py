@@ -1,0 +1,95 @@
+"""Wall-clock times at the seam: a Core that reports how long its calls took."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any, Protocol
+
+from whisper_npu_cli.engines.interface import Core
+
+
+class Clock(Protocol):
+    """What collects stage times."""
+
+    def add(self, stage: str, seconds: float, count: int = 0) -> None:
+        """Add wall `seconds` to `mel`, `encode` or `decode`.
+
+        `count` is windows (encode calls times batch) for `encode`, tokens for `decode`.
+        """
+
+
+class Timed:
+    """A Core around another Core; reports `encode`, and everything of the decoder as `decode`."""
+
+    def __init__(self, core: Core, clock: Clock) -> None:
+        self._core = core
+        self._clock = clock
+
+    @property
+    def device(self) -> str:
+        """See Core."""
+        return self._core.device
+
+    @property
+    def device_index(self) -> list[int]:
+        """See Core."""
+        return self._core.device_index
+
+    @property
+    def is_multilingual(self) -> bool:
+        """See Core."""
+        return self._core.is_multilingual
+
+    @property
+    def n_mels(self) -> int:
+        """See Core."""
+        return self._core.n_mels
+
+    def encode(self, features: Any, to_cpu: bool = False) -> Any:
+        """See Core."""
+        with timing(self._clock, "encode", features.shape[0]):
+            return self._core.encode(features, to_cpu=to_cpu)
+
+    def generate(self, features: Any, prompts: list[list[int]], **options: Any) -> list[Any]:
+        """See Core."""
+        start = perf_counter()
+        results = self._core.generate(features, prompts, **options)
+        tokens = sum(len(sequence) for result in results for sequence in result.sequences_ids)
+        self._clock.add("decode", perf_counter() - start, tokens)
+        return results
+
+    def detect_language(self, features: Any) -> list[list[tuple[str, float]]]:
+        """See Core."""
+        with timing(self._clock, "decode"):
+            return self._core.detect_language(features)
+
+    def align(
+        self,
+        features: Any,
+        start_sequence: list[int],
+        text_tokens: list[list[int]],
+        num_frames: int | list[int],
+        *,
+        median_filter_width: int = 7,
+    ) -> list[Any]:
+        """See Core."""
+        with timing(self._clock, "decode"):
+            return self._core.align(
+                features,
+                start_sequence,
+                text_tokens,
+                num_frames,
+                median_filter_width=median_filter_width,
+            )
+
+
+@contextmanager
+def timing(clock: Clock, stage: str, count: int = 0) -> Iterator[None]:
+    """Report the time spent inside the block, also when it ends with an exception."""
+    start = perf_counter()
+    try:
+        yield
+    finally:
+        clock.add(stage, perf_counter() - start, count)
