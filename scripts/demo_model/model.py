@@ -41,6 +41,22 @@ class Attention(nn.Module):
         return self.out_proj(y.transpose(1, 2).flatten(2))
 
 
+def watch_neighbours(attention: Attention) -> None:
+    """Start self-attention with heads that look near by: one close, one farther, one anywhere.
+
+    The product of two sinusoid vectors is a kernel in their distance. Each head gets the sines and
+    cosines of one third of the frequencies, the first head the highest and so the narrowest kernel.
+    From random weights the CTC loss stays for thousands of steps where it ignores the sound.
+    """
+    half, width = D_MODEL // 2, D_MODEL // 2 // HEADS
+    rows = [
+        offset + head * width + i for head in range(HEADS) for offset in (0, half) for i in range(width)
+    ]
+    with torch.no_grad():
+        for projection in (attention.q_proj, attention.k_proj):
+            projection.weight.mul_(0.3).add_(torch.eye(D_MODEL)[rows])
+
+
 class Layer(nn.Module):
     def __init__(self, cross: bool) -> None:
         super().__init__()
@@ -72,6 +88,11 @@ class Encoder(nn.Module):
         self.embed_positions = nn.Embedding.from_pretrained(sinusoids(POSITIONS, D_MODEL))
         self.layers = nn.ModuleList(Layer(cross=False) for _ in range(ENCODER_LAYERS))
         self.layer_norm = nn.LayerNorm(D_MODEL)
+        for layer in self.layers:
+            watch_neighbours(layer.self_attn)
+        with torch.no_grad():  # or the positions would drown the sound
+            self.conv1.weight.mul_(2.0)
+            self.conv2.weight.mul_(3.0)
 
     def forward(self, mel: Tensor, drop: float = 0.0) -> Tensor:
         x = F.gelu(self.conv2(F.gelu(self.conv1(mel)))).transpose(1, 2)

@@ -28,6 +28,7 @@ from model import Whisper
 from tokenizer import load
 from windows import IGNORE, LETTERS, Corpus, Stage, Window, Windows
 
+FIRST = Stage(400, batch=24, one_utterance=1.0, empty=0.0, prompt=0.0, lowest_snr=2.0, decoder=False)
 SHORT = Stage(frames=800, batch=12, one_utterance=0.3, empty=0.02, prompt=0.0)
 LONG = Stage(frames=3000, batch=5, one_utterance=0.35, empty=0.06, prompt=0.25)
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -68,18 +69,19 @@ def feed(windows: Windows, stage: Stage, data: Path) -> Queue:
     return queue
 
 
-def losses(model: Whisper, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+def losses(model: Whisper, batch: dict[str, Tensor], stage: Stage) -> tuple[Tensor, Tensor]:
     """Cross entropy of the decoder and CTC of the encoder, per letter."""
     batch = {k: v.to(DEVICE, non_blocking=True) for k, v in batch.items()}
     with torch.autocast(DEVICE, torch.bfloat16):
         memory = model.encode(batch["mel"], drop=0.05)
-        logits = model.decode(batch["tokens"], memory, drop=0.05)
         letters = model.ctc(memory[batch["ctc_rows"]])
-    text = F.cross_entropy(logits.float().flatten(0, 1), batch["labels"].flatten())
+        logits = model.decode(batch["tokens"], memory, drop=0.05) if stage.decoder else None
     log_p = letters.float().log_softmax(-1).transpose(0, 1)
     frames = torch.full((log_p.shape[1],), log_p.shape[0], device=DEVICE)
     ctc = F.ctc_loss(log_p, batch["letters"], frames, batch["lengths"], zero_infinity=True)
-    return text, ctc
+    if logits is None:
+        return torch.zeros(()), ctc
+    return F.cross_entropy(logits.float().flatten(0, 1), batch["labels"].flatten()), ctc
 
 
 def optimizers(model: Whisper) -> list[torch.optim.Optimizer]:
@@ -99,7 +101,6 @@ class Run:
     def __init__(self, args: argparse.Namespace) -> None:
         self.data: Path = args.data
         self.total = args.minutes * 60
-        self.short = args.short_share
         self.tokenizer = load(self.data / "tokenizer.json")
         times = self.tokenizer.token_to_id("<|0.00|>")
         torch.manual_seed(0)
@@ -140,12 +141,12 @@ class Run:
             for group in optimizer.param_groups:
                 group["lr"] = base * scale
 
-    def update(self, batch: dict[str, Tensor]) -> tuple[float, float]:
+    def update(self, batch: dict[str, Tensor], stage: Stage) -> tuple[float, float]:
         self.set_rates()
-        text, ctc = losses(self.model, batch)
+        text, ctc = losses(self.model, batch, stage)
         weight = 1.0 if self.step < 3000 else 0.3
         (text + weight * ctc).backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 2.0)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -161,7 +162,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=90, help="training time")
-    parser.add_argument("--short-share", type=float, default=0.45, help="part on short windows")
+    parser.add_argument("--short-share", type=float, default=0.45, help="part until long windows")
+    parser.add_argument("--first-share", type=float, default=0.15, help="part with CTC alone")
     args = parser.parse_args()
     run = Run(args)
     corpus = Corpus()
@@ -171,12 +173,13 @@ def main() -> None:
     queue, stage = None, None
     smooth = np.zeros(2)
     while run.spent < run.total:
-        wanted = SHORT if run.spent < run.short * run.total else LONG
+        part = run.spent / run.total
+        wanted = FIRST if part < args.first_share else SHORT if part < args.short_share else LONG
         if wanted is not stage:
             stage = wanted
             queue = feed(Windows(corpus, run.tokenizer, seed=run.step), stage, args.data)
         began = time.monotonic()
-        smooth = 0.98 * smooth + 0.02 * np.array(run.update(queue.get()))
+        smooth = 0.98 * smooth + 0.02 * np.array(run.update(queue.get(), stage))
         run.spent += time.monotonic() - began
         bar.n = int(run.spent)
         now = smooth / (1 - 0.98 ** min(run.step, 2000))

@@ -29,6 +29,8 @@ class Stage:
     one_utterance: float  # share of windows with a single utterance and padding behind it
     empty: float  # share of windows without speech
     prompt: float  # share of batches that carry the text before
+    lowest_snr: float = 0.8  # of speech over noise, in factors of ten of power
+    decoder: bool = True  # or the encoder with its CTC head alone
 
 
 @dataclass
@@ -117,13 +119,13 @@ class Windows:
             used = min(stage.frames, spans[-1][1] + int(rng.integers(0, 120)))
         return power, spans, used
 
-    def log_mel(self, power: np.ndarray, used: int) -> np.ndarray:
+    def log_mel(self, power: np.ndarray, used: int, stage: Stage) -> np.ndarray:
         """Add noise, take the logarithm, scale as Whisper does; float32 [80, frames]."""
         rng = self.rng
         loud = power.mean() if power.any() else 10 ** rng.uniform(-4, 0)
         kind = self.noise[int(rng.integers(len(self.noise)))]
         offset = int(rng.integers(len(kind) - len(power) + 1))
-        snr = rng.uniform(0.8, 5.0)  # 8 to 50 dB
+        snr = rng.uniform(stage.lowest_snr, 5.0)
         if rng.random() < 0.85:
             power = power + kind[offset : offset + len(power)] * loud * 10**-snr
         power[used:] = 0
@@ -184,7 +186,7 @@ class Windows:
             tokens[1] = self.time0 + int(self.rng.integers(0, 51))
         labels = [IGNORE] * len(before) + labels
         letters = [LETTERS.index(c) + 1 for c in normalise(" ".join(whole))]
-        mel = self.log_mel(power, used)
+        mel = self.log_mel(power, used, stage)
         return Window(mel, before + tokens, labels, letters, not cut)
 
     def batch(self, stage: Stage) -> list[Window]:

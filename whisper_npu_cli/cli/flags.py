@@ -15,11 +15,7 @@ from whisper_npu_cli.cli.argv import FALSE, SWITCH_METAVAR, TRUE
 
 DEVICES = ("auto", "npu", "cpu", "emulator")
 TASKS = ("transcribe", "translate")
-FORMATS = ("txt", "srt", "vtt", "tsv", "json", "lrc")
-COMPUTE_TYPES = (
-    *("default", "auto", "int8", "int8_float16", "int8_bfloat16", "int8_float32"),
-    *("int16", "float16", "bfloat16", "float32"),
-)
+COMPUTE_TYPES = ("default", "auto", "int8", "int8_float32", "int16", "float16", "float32")
 
 _INPUT = "Input"
 _MODEL = "Model and device"
@@ -29,16 +25,18 @@ _SILENCE = "Silence and repetition"
 _WORDS = "Word times and subtitle lines"
 
 
-def _switch_value(value: Any) -> bool:
+def switch_value(value: Any) -> bool:
+    """Parse a switch's value; raises BadParameter for what is neither True nor False."""
     text = str(value).lower()
     if text not in TRUE | FALSE:
         raise typer.BadParameter(f"{value!r} is neither True nor False.")
     return text in TRUE
 
 
-def _switch(*names: str, panel: str, help: str) -> Any:
+def switch(*names: str, help: str, panel: str | None = None) -> Any:
+    """Declare an option that takes True, False or nothing."""
     return typer.Option(
-        *names, parser=_switch_value, metavar=SWITCH_METAVAR, rich_help_panel=panel, help=help
+        *names, parser=switch_value, metavar=SWITCH_METAVAR, rich_help_panel=panel, help=help
     )
 
 
@@ -59,16 +57,16 @@ def _number_or_none(low: float, high: float = float("inf")) -> Callable[[Any], f
 
 def _threshold(name: str, low: float, high: float = float("inf"), *, panel: str, help: str) -> Any:
     parser = _number_or_none(low, high)
-    return typer.Option(
-        name, parser=parser, metavar="FLOAT|None", rich_help_panel=panel, help=help
-    )
+    return typer.Option(name, parser=parser, metavar="X|None", rich_help_panel=panel, help=help)
 
 
 def _option(*names: str, panel: str, help: str, **more: Any) -> Any:
     return typer.Option(*names, rich_help_panel=panel, help=help, **more)
 
 
-def _choice(name: str, choices: tuple[str, ...], *, panel: str, help: str, **more: Any) -> Any:
+def _choice(
+    name: str, choices: tuple[str, ...], *, metavar: str, panel: str, help: str, **more: Any
+) -> Any:
     def check(value: str) -> str:
         if value in choices:
             return value
@@ -82,7 +80,7 @@ def _choice(name: str, choices: tuple[str, ...], *, panel: str, help: str, **mor
     return typer.Option(
         name,
         callback=check,
-        metavar="|".join(choices) if len(choices) < 6 else "TYPE",
+        metavar=metavar,
         autocompletion=lambda: list(choices),
         rich_help_panel=panel,
         help=help,
@@ -93,7 +91,7 @@ def _choice(name: str, choices: tuple[str, ...], *, panel: str, help: str, **mor
 Audio = Annotated[
     list[str],
     typer.Argument(
-        metavar="AUDIO...",
+        metavar="AUDIO",
         help="Files, folders (their audio files), quoted globs, or - for standard input.",
         show_default=False,
     ),
@@ -121,6 +119,7 @@ Model = Annotated[
     str,
     _option(
         "--model",
+        metavar="NAME",
         panel=_MODEL,
         envvar="WHISPER_NPU_MODEL",
         help="tiny, base, small, medium, large-v3-turbo, ... (downloaded once), OWNER/NAME on the "
@@ -131,6 +130,7 @@ ModelDir = Annotated[
     str | None,
     _option(
         "--model_dir",
+        metavar="FOLDER",
         panel=_MODEL,
         envvar="WHISPER_NPU_MODEL_DIR",
         help="Keep downloaded models in this folder; the Hugging Face cache if not given.",
@@ -139,20 +139,25 @@ ModelDir = Annotated[
 ModelDirectory = Annotated[
     str | None,
     _option(
-        "--model_directory", panel=_MODEL, help="Load the model in this folder, whatever --model."
+        "--model_directory",
+        metavar="FOLDER",
+        panel=_MODEL,
+        help="Load the model in this folder, whatever --model.",
     ),
 ]
 LocalFilesOnly = Annotated[
-    int, _switch("--local_files_only", panel=_MODEL, help="Never use the network.")
+    int, switch("--local_files_only", panel=_MODEL, help="Never use the network.")
 ]
 Device = Annotated[
     str,
     _choice(
         "--device",
         DEVICES,
+        metavar="DEVICE",
         panel=_MODEL,
         envvar="WHISPER_NPU_DEVICE",
-        help="auto takes the best that works and says which; the others never fall back.",
+        help="auto, npu, cpu or emulator: auto takes the best that works and says which, the "
+        "others never fall back.",
     ),
 ]
 ComputeType = Annotated[
@@ -160,20 +165,26 @@ ComputeType = Annotated[
     _choice(
         "--compute_type",
         COMPUTE_TYPES,
+        metavar="TYPE",
         panel=_MODEL,
         help="Number type of the CPU engine: default, int8, float16, float32, ...",
     ),
 ]
 Threads = Annotated[
     int,
-    _option("--threads", panel=_MODEL, min=0, help="CPU threads; 0 lets the engine choose."),
+    _option(
+        "--threads", metavar="N", panel=_MODEL, min=0, help="CPU threads; 0 lets the engine choose."
+    ),
 ]
 BatchSize = Annotated[
-    int, _option("--batch_size", panel=_MODEL, min=1, help="Windows decoded at once.")
+    int, _option("--batch_size", metavar="N", panel=_MODEL, min=1, help="Windows decoded at once.")
 ]
 
 OutputDir = Annotated[
-    str, _option("--output_dir", "-o", panel=_OUTPUT, help="Folder for written files.")
+    str,
+    _option(
+        "--output_dir", "-o", metavar="FOLDER", panel=_OUTPUT, help="Folder for written files."
+    ),
 ]
 OutputFormat = Annotated[
     list[str] | None,
@@ -181,15 +192,15 @@ OutputFormat = Annotated[
         "--output_format",
         "-f",
         panel=_OUTPUT,
-        metavar="|".join((*FORMATS, "all")),
-        help="Write these files; several as a comma list or by repetition. "
-        "Without it nothing is written to disk.",
+        metavar="FORMAT",
+        help="Write txt, srt, vtt, tsv, json, lrc or all; several as a comma list or by "
+        "repetition. Without it nothing is written to disk.",
         show_default=False,
     ),
 ]
 SkipExisting = Annotated[
     int,
-    _switch(
+    switch(
         "--skip-existing",
         panel=_OUTPUT,
         help="Write only formats whose file is missing; skip inputs that have them all.",
@@ -197,17 +208,17 @@ SkipExisting = Annotated[
 ]
 Json = Annotated[
     int,
-    _switch("--json", panel=_OUTPUT, help="Print one JSON object per input in place of text."),
+    switch("--json", panel=_OUTPUT, help="Print one JSON object per input in place of text."),
 ]
 PrettyJson = Annotated[
-    int, _switch("--pretty_json", "-p", panel=_OUTPUT, help="Indent JSON for reading.")
+    int, switch("--pretty_json", "-p", panel=_OUTPUT, help="Indent JSON for reading.")
 ]
 Verbose = Annotated[
-    int, _switch("--verbose", panel=_OUTPUT, help="Print start and end before each segment.")
+    int, switch("--verbose", panel=_OUTPUT, help="Print start and end before each segment.")
 ]
 ShowTimings = Annotated[
     int,
-    _switch(
+    switch(
         "--timings",
         panel=_OUTPUT,
         help="Show where the time went, stage by stage, on standard error (--no-timings: not).",
@@ -215,11 +226,18 @@ ShowTimings = Annotated[
 ]
 Quiet = Annotated[
     int,
-    _switch("--quiet", panel=_OUTPUT, help="Say nothing on standard error but problems."),
+    switch("--quiet", panel=_OUTPUT, help="Say nothing on standard error but problems."),
 ]
 
 Task = Annotated[
-    str, _choice("--task", TASKS, panel=_DECODING, help="translate is into English.")
+    str,
+    _choice(
+        "--task",
+        TASKS,
+        metavar="TASK",
+        panel=_DECODING,
+        help="transcribe, or translate into English.",
+    ),
 ]
 Language = Annotated[
     str | None,
@@ -231,7 +249,8 @@ Language = Annotated[
     ),
 ]
 Temperature = Annotated[
-    float, _option("--temperature", panel=_DECODING, min=0.0, help="Of the first attempt.")
+    float,
+    _option("--temperature", metavar="X", panel=_DECODING, min=0.0, help="Of the first attempt."),
 ]
 TemperatureIncrement = Annotated[
     float | None,
@@ -244,17 +263,25 @@ TemperatureIncrement = Annotated[
 ]
 BestOf = Annotated[
     int,
-    _option("--best_of", panel=_DECODING, min=1, help="Samples at temperatures above 0."),
+    _option(
+        "--best_of", metavar="N", panel=_DECODING, min=1, help="Samples at temperatures above 0."
+    ),
 ]
 BeamSize = Annotated[
     int,
-    _option("--beam_size", panel=_DECODING, min=1, help="Beams at temperature 0; 1 is greedy."),
+    _option(
+        "--beam_size",
+        metavar="N",
+        panel=_DECODING,
+        min=1,
+        help="Beams at temperature 0; 1 is greedy.",
+    ),
 ]
 Patience = Annotated[
-    float, _option("--patience", panel=_DECODING, min=0.01, help="Of the beam search.")
+    float, _option("--patience", metavar="X", panel=_DECODING, min=0.01, help="Of the beam search.")
 ]
 LengthPenalty = Annotated[
-    float, _option("--length_penalty", panel=_DECODING, help="Of the beam search.")
+    float, _option("--length_penalty", metavar="X", panel=_DECODING, help="Of the beam search.")
 ]
 SuppressTokens = Annotated[
     str,
@@ -267,22 +294,28 @@ SuppressTokens = Annotated[
 ]
 InitialPrompt = Annotated[
     str | None,
-    _option("--initial_prompt", panel=_DECODING, help="Text as if spoken before the first window."),
+    _option(
+        "--initial_prompt",
+        metavar="TEXT",
+        panel=_DECODING,
+        help="Text as if spoken before the first window.",
+    ),
 ]
 CarryInitialPrompt = Annotated[
     int,
-    _switch("--carry_initial_prompt", panel=_DECODING, help="Repeat the prompt in every window."),
+    switch("--carry_initial_prompt", panel=_DECODING, help="Repeat the prompt in every window."),
 ]
 ConditionOnPreviousText = Annotated[
     int,
-    _switch(
+    switch(
         "--condition_on_previous_text",
         panel=_DECODING,
         help="Show each window the text before it; False breaks loops of repeated text.",
     ),
 ]
 Hotwords = Annotated[
-    str | None, _option("--hotwords", panel=_DECODING, help="Words that are likely to occur.")
+    str | None,
+    _option("--hotwords", metavar="TEXT", panel=_DECODING, help="Words that are likely to occur."),
 ]
 
 CompressionRatioThreshold = Annotated[
@@ -323,16 +356,19 @@ HallucinationSilenceThreshold = Annotated[
     ),
 ]
 VadFilter = Annotated[
-    int, _switch("--vad_filter", panel=_SILENCE, help="Skip stretches without speech.")
+    int, switch("--vad_filter", panel=_SILENCE, help="Skip stretches without speech.")
 ]
 VadThreshold = Annotated[
     float,
-    _option("--vad_threshold", panel=_SILENCE, min=0.0, max=1.0, help="More is speech."),
+    _option(
+        "--vad_threshold", metavar="X", panel=_SILENCE, min=0.0, max=1.0, help="More is speech."
+    ),
 ]
 VadMinSilence = Annotated[
     int,
     _option(
         "--vad_min_silence_duration_ms",
+        metavar="N",
         panel=_SILENCE,
         min=0,
         help="Shorter pauses do not end a stretch of speech.",
@@ -340,27 +376,37 @@ VadMinSilence = Annotated[
 ]
 
 WordTimestamps = Annotated[
-    int, _switch("--word_timestamps", panel=_WORDS, help="Find when each word is spoken.")
+    int, switch("--word_timestamps", panel=_WORDS, help="Find when each word is spoken.")
 ]
 PrependPunctuations = Annotated[
-    str, _option("--prepend_punctuations", panel=_WORDS, help="Kept with the next word.")
+    str,
+    _option(
+        "--prepend_punctuations", metavar="TEXT", panel=_WORDS, help="Kept with the next word."
+    ),
 ]
 AppendPunctuations = Annotated[
-    str, _option("--append_punctuations", panel=_WORDS, help="Kept with the word before.")
+    str,
+    _option(
+        "--append_punctuations", metavar="TEXT", panel=_WORDS, help="Kept with the word before."
+    ),
 ]
 MaxLineWidth = Annotated[
     int | None,
-    _option("--max_line_width", panel=_WORDS, min=1, help="Characters in a subtitle line."),
+    _option(
+        "--max_line_width", metavar="N", panel=_WORDS, min=1, help="Characters in a subtitle line."
+    ),
 ]
 MaxLineCount = Annotated[
     int | None,
-    _option("--max_line_count", panel=_WORDS, min=1, help="Lines in a subtitle."),
+    _option("--max_line_count", metavar="N", panel=_WORDS, min=1, help="Lines in a subtitle."),
 ]
 MaxWordsPerLine = Annotated[
     int | None,
-    _option("--max_words_per_line", panel=_WORDS, min=1, help="Words in a subtitle line."),
+    _option(
+        "--max_words_per_line", metavar="N", panel=_WORDS, min=1, help="Words in a subtitle line."
+    ),
 ]
 HighlightWords = Annotated[
     int,
-    _switch("--highlight_words", panel=_WORDS, help="Underline each word while it is spoken."),
+    switch("--highlight_words", panel=_WORDS, help="Underline each word while it is spoken."),
 ]

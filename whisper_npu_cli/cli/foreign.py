@@ -9,7 +9,10 @@ from __future__ import annotations
 from whisper_npu_cli.errors import UsageError
 
 _NO_DIARIZATION = "speakers are not told apart by this program"
-_NO_LIVE = "pipe the microphone in instead, for example `ffmpeg -f pulse -i default -f wav - | whisper-npu -`"
+_NO_LIVE = (
+    "pipe the microphone in instead, for example "
+    "`ffmpeg -f pulse -i default -f wav - | whisper-npu -`"
+)
 _NO_ALIGNER = "use --word_timestamps, which aligns with the model itself"
 _USE_FORMAT = "use --output_format"
 
@@ -97,4 +100,4 @@ def refuse(flag: str) -> None:
     """Raise UsageError when `flag` is another program's, saying what to write instead."""
     instead = FOREIGN.get("--" + flag[2:].replace("-", "_"))
     if instead is not None:
-        raise UsageError(f"{flag} is not supported here: {instead}")
+        raise UsageError(f"{flag} is not supported here: {instead}.")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from typing import TextIO
 
-from whisper_npu_cli.errors import OutputError
+from whisper_npu_cli.errors import OutputError, WhisperNpuError
 
 PROGRAM = "whisper-npu"
 
@@ -47,7 +48,7 @@ def put(text: str) -> None:
         _silence(sys.stdout)
         raise OutputError(
             f"standard output cannot be written ({error.strerror}); free space there or "
-            "redirect it elsewhere"
+            "redirect it elsewhere."
         ) from error
 
 
@@ -62,6 +63,21 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
     except OSError:
         _silence(sys.stderr)
+
+
+def complain(error: Exception, debug: bool, where: str = "") -> None:
+    """Say in one line what went wrong, after the traceback when `debug`.
+
+    `where` is said of what no one foresaw; our own errors name the file or device themselves.
+    """
+    if debug:
+        say("".join(traceback.format_exception(error)).rstrip())
+    text = str(error)
+    if not isinstance(error, WhisperNpuError):
+        hint = "the traceback is above" if debug else "run again with --debug and report it"
+        place = f"{where}: " if where else ""
+        text = f"{place}unexpected {type(error).__name__} ({text}); {hint}."
+    note(f"error: {printable(text)}")
 
 
 def printable(text: str) -> str:

@@ -22,7 +22,11 @@ INDEX_FILE = "model.safetensors.index.json"
 PROJECTION = "proj_out.weight"
 EMBEDDING = "model.decoder.embed_tokens.weight"
 
-_STORED_AS = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+_STORED_AS: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+}
 """safetensors' names of the types that we read; numpy has no bfloat16, so its bits are widened."""
 
 

@@ -1,4 +1,6 @@
-"""The seam at which an engine plugs in: where faster-whisper's inner `ctranslate2.models.Whisper` stands.
+"""The seam at which an engine plugs in.
+
+It is where faster-whisper's inner `ctranslate2.models.Whisper` stands.
 
 The long-form logic above it (windows, prompts, temperature fallback, word timing) is
 faster-whisper's and the same for every engine.

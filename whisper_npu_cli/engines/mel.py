@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from faster_whisper.feature_extractor import FeatureExtractor
 
-BLOCK = 1000
-"""Frames transformed at once: 10 s, some 3 MB of work space."""
+BLOCK = 256
+"""Frames transformed at once: 2.56 s, 3 MB of work space; larger blocks are no faster."""
 FLOOR = 1e-10
 """Power below which the logarithm is cut off (openai/whisper, audio.py)."""
 RANGE = 8.0

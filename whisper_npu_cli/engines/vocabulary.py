@@ -25,7 +25,7 @@ TIMESTAMPS = 1501
 
 
 def load_tokenizer(folder: Path) -> tokenizers.Tokenizer:
-    """Read `folder`/tokenizer.json. Raise ModelError when it is missing, damaged or not Whisper's."""
+    """Read `folder`/tokenizer.json, or raise ModelError: missing, damaged or not Whisper's."""
     path = folder / "tokenizer.json"
     if not path.exists():
         raise ModelError(f"{path} is missing: download the model again to complete it.")
@@ -50,7 +50,7 @@ def vocabulary(folder: Path, size: int) -> list[str]:
     ModelError when tokenizer.json and a vocabulary of `size` cannot belong together.
     """
     tokenizer = load_tokenizer(folder)
-    first_timestamp = tokenizer.token_to_id("<|notimestamps|>") + 1
+    first_timestamp = _id(tokenizer, "<|notimestamps|>") + 1
     if first_timestamp + TIMESTAMPS > size:
         raise ModelError(
             f"{folder / 'tokenizer.json'} does not belong to this model, whose vocabulary has "
@@ -68,5 +68,12 @@ def vocabulary(folder: Path, size: int) -> list[str]:
 def language_ids(folder: Path) -> list[int]:
     """Return the ids of the language tokens, which stand between two fixed tokens."""
     tokenizer = load_tokenizer(folder)
-    first = tokenizer.token_to_id("<|startoftranscript|>") + 1
-    return list(range(first, tokenizer.token_to_id("<|translate|>")))
+    first = _id(tokenizer, "<|startoftranscript|>") + 1
+    return list(range(first, _id(tokenizer, "<|translate|>")))
+
+
+def _id(tokenizer: tokenizers.Tokenizer, token: str) -> int:
+    """Return the id of a token that `load_tokenizer` has made sure of."""
+    found = tokenizer.token_to_id(token)
+    assert found is not None, token
+    return found

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from whisper_npu_cli.errors import AudioError
 
@@ -90,21 +90,31 @@ class AudioReader:
         """Sentences about what is wrong with the sound read so far; complete at its end."""
         return self._notes.sentences
 
-    def read(self, n: int) -> Samples:
-        """The next samples, float32 [<= n] at 16 kHz in -1..1; fewer than n only at the end.
+    def read_into(self, buffer: Samples) -> int:
+        """Fill a float32 array [n] with the next samples, 16 kHz in -1..1, and say how many.
 
-        Raises AudioError when the source breaks off with a read error.
+        Fewer than n come only at the end. Raises AudioError when the source breaks off with a
+        read error.
         """
+        filled = 0
+        while filled < len(buffer):
+            if not len(self._rest):
+                block = next(self._blocks, None)
+                if block is None:
+                    break
+                self._rest = block
+            taken = self._rest[: len(buffer) - filled]
+            buffer[filled : filled + len(taken)] = taken
+            self._rest = self._rest[len(taken) :]
+            filled += len(taken)
+        return filled
+
+    def read(self, n: int) -> Samples:
+        """The next samples, float32 [<= n]; as read_into."""
         import numpy as np
 
-        parts = [self._rest]
-        missing = n - len(self._rest)
-        while missing > 0 and (block := next(self._blocks, None)) is not None:
-            parts.append(block)
-            missing -= len(block)
-        joined = np.concatenate(parts) if len(parts) > 1 else self._rest
-        self._rest = joined[n:].copy()  # a view would keep the whole block alive
-        return joined[:n]
+        buffer = np.empty(n, np.float32)
+        return buffer[: self.read_into(buffer)]
 
     def require_sound(self) -> None:
         """Decode the first block, so that an empty source is refused when it is opened."""
@@ -144,7 +154,7 @@ def open_audio(
             stream = resources.enter_context(_open_file(Path(source), shown))
             blocks, duration = _stream_blocks(stream, raw, notes, resources)
         elif hasattr(source, "read"):
-            blocks, duration = _stream_blocks(source, raw, notes, resources)
+            blocks, duration = _stream_blocks(cast("BinaryIO", source), raw, notes, resources)
         else:
             blocks, duration = _array_blocks(source, notes)
         reader = AudioReader(notes, blocks, duration, resources.pop_all())

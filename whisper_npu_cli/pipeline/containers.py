@@ -7,7 +7,7 @@ import shutil
 import struct
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import av
@@ -49,7 +49,7 @@ def container_blocks(
     source, head = _rewindable(stream, notes.name, resources)
     try:
         container = resources.enter_context(av.open(source, metadata_errors="ignore"))
-    except av.error.FFmpegError as error:
+    except (av.error.FFmpegError, OSError) as error:
         raise AudioError(_refusal(notes.name, head, error)) from None
     if not container.streams.audio:
         raise AudioError(f"{notes.name} has no audio stream; give a file with sound in it.")
@@ -72,22 +72,27 @@ def _rewindable(stream: BinaryIO, name: str, resources: ExitStack) -> tuple[Any,
             return stream, head
         if not _is_mp4(head):
             return Rejoined(head, stream), head
-        spool = resources.enter_context(tempfile.TemporaryFile())
+        return resources.enter_context(_spooled(head, stream)), head
+    except OSError as error:
+        raise AudioError(f"{name} cannot be read ({error.strerror}); copy it again.") from None
+
+
+@contextmanager
+def _spooled(head: bytes, stream: BinaryIO) -> Iterator[BinaryIO]:
+    with tempfile.TemporaryFile() as spool:
         spool.write(head)
         shutil.copyfileobj(stream, spool)
         spool.seek(0)
-        return spool, head
-    except OSError as error:
-        raise AudioError(f"{name} cannot be read ({error.strerror}); copy it again.") from None
+        yield cast("BinaryIO", spool)
 
 
 def _is_mp4(head: bytes) -> bool:
     return head[4:8] in {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"}
 
 
-def _refusal(name: str, head: bytes, error: av.error.FFmpegError) -> str:
+def _refusal(name: str, head: bytes, error: av.error.FFmpegError | OSError) -> str:
     if not isinstance(error, av.error.InvalidDataError):
-        return f"{name} cannot be decoded ({error.strerror}); convert it to WAV, FLAC or MP3."
+        return f"{name} cannot be read ({error.strerror}); copy it again or convert it to WAV."
     if _is_mp4(head):
         return f"{name} is cut short: the index of this MP4 file is missing; copy it again."
     return (
@@ -102,7 +107,8 @@ def _promised_seconds(container: Any, head: bytes, source: Any) -> float | None:
     if kind == "wav":
         return _wav_seconds(head)  # FFmpeg puts the length of the file in its place
     stream = container.streams.audio[0]
-    if stream.duration and (kind == "flac" or "mp4" in kind or kind == "mp3" and _counted(source)):
+    stated = kind == "flac" or "mp4" in kind or (kind == "mp3" and _counted(source))
+    if stated and stream.duration:
         return float(stream.duration * stream.time_base)
     return None
 

@@ -54,7 +54,7 @@ class RawFormat:
         rate, channels = int(numbers[0]), int(numbers[1]) if len(numbers) == 2 else 1
         if not (1000 <= rate <= 768_000 and 1 <= channels <= 64):
             raise UsageError(
-                f"'{text}' is not a raw format; the rate is 1000 to 768000 Hz, the channels 1 to 64."
+                f"'{text}' is not a raw format; rates are 1000 to 768000 Hz, channels 1 to 64."
             )
         return cls(encoding, rate, channels)
 

@@ -1,4 +1,4 @@
-"""What a transcription returns. Field names of segments and words are openai/whisper's JSON keys."""
+"""What a transcription returns; segments and words have openai/whisper's JSON keys for names."""
 
 from __future__ import annotations
 
