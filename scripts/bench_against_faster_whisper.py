@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+
 from whisper_npu_cli.engines.convert import converted
 from whisper_npu_cli.engines.models import resolve
 

@@ -50,7 +50,10 @@ def watch_neighbours(attention: Attention) -> None:
     """
     half, width = D_MODEL // 2, D_MODEL // 2 // HEADS
     rows = [
-        offset + head * width + i for head in range(HEADS) for offset in (0, half) for i in range(width)
+        offset + head * width + i
+        for head in range(HEADS)
+        for offset in (0, half)
+        for i in range(width)
     ]
     with torch.no_grad():
         for projection in (attention.q_proj, attention.k_proj):
@@ -69,15 +72,12 @@ class Layer(nn.Module):
         self.fc2 = nn.Linear(FFN, D_MODEL)
         self.final_layer_norm = nn.LayerNorm(D_MODEL)
 
-    def forward(self, x: Tensor, memory: Tensor | None = None, drop: float = 0.0) -> Tensor:
-        def dropped(y: Tensor) -> Tensor:
-            return F.dropout(y, drop, self.training) if drop else y
-
+    def forward(self, x: Tensor, memory: Tensor | None = None) -> Tensor:
         y = self.self_attn_layer_norm(x)
-        x = x + dropped(self.self_attn(y, y, causal=memory is not None))
+        x = x + self.self_attn(y, y, causal=memory is not None)
         if memory is not None:
-            x = x + dropped(self.encoder_attn(self.encoder_attn_layer_norm(x), memory))
-        return x + dropped(self.fc2(F.gelu(self.fc1(self.final_layer_norm(x)))))
+            x = x + self.encoder_attn(self.encoder_attn_layer_norm(x), memory)
+        return x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x))))
 
 
 class Encoder(nn.Module):
@@ -94,11 +94,11 @@ class Encoder(nn.Module):
             self.conv1.weight.mul_(2.0)
             self.conv2.weight.mul_(3.0)
 
-    def forward(self, mel: Tensor, drop: float = 0.0) -> Tensor:
+    def forward(self, mel: Tensor) -> Tensor:
         x = F.gelu(self.conv2(F.gelu(self.conv1(mel)))).transpose(1, 2)
         x = x + self.embed_positions.weight[: x.shape[1]]
         for layer in self.layers:
-            x = layer(x, drop=drop)
+            x = layer(x)
         return self.layer_norm(x)
 
 
@@ -110,10 +110,10 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(Layer(cross=True) for _ in range(DECODER_LAYERS))
         self.layer_norm = nn.LayerNorm(D_MODEL)
 
-    def forward(self, tokens: Tensor, memory: Tensor, drop: float = 0.0) -> Tensor:
+    def forward(self, tokens: Tensor, memory: Tensor) -> Tensor:
         x = self.embed_tokens(tokens) + self.embed_positions.weight[: tokens.shape[1]]
         for layer in self.layers:
-            x = layer(x, memory, drop=drop)
+            x = layer(x, memory)
         return self.layer_norm(x) @ self.embed_tokens.weight.T
 
 
@@ -132,10 +132,10 @@ class Whisper(nn.Module):
         with torch.no_grad():
             decoder.embed_tokens.weight[timestamp_begin:] += 0.03 * sinusoids(times, D_MODEL)
 
-    def encode(self, mel: Tensor, drop: float = 0.0) -> Tensor:
+    def encode(self, mel: Tensor) -> Tensor:
         """[batch, 80, frames] log-mel to [batch, frames / 2, d_model]."""
-        return self.model["encoder"](mel, drop)
+        return self.model["encoder"](mel)
 
-    def decode(self, tokens: Tensor, memory: Tensor, drop: float = 0.0) -> Tensor:
+    def decode(self, tokens: Tensor, memory: Tensor) -> Tensor:
         """[batch, n] token ids to [batch, n, vocabulary] logits."""
-        return self.model["decoder"](tokens, memory, drop)
+        return self.model["decoder"](tokens, memory)

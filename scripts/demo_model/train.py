@@ -28,9 +28,9 @@ from model import Whisper
 from tokenizer import load
 from windows import IGNORE, LETTERS, Corpus, Stage, Window, Windows
 
-FIRST = Stage(400, batch=24, one_utterance=1.0, empty=0.0, prompt=0.0, lowest_snr=2.0, decoder=False)
-SHORT = Stage(frames=800, batch=12, one_utterance=0.3, empty=0.02, prompt=0.0)
-LONG = Stage(frames=3000, batch=5, one_utterance=0.35, empty=0.06, prompt=0.25)
+FIRST = Stage(400, batch=24, one_utterance=1.0, empty=0.0, lowest_snr=2.0, decoder=False)
+SHORT = Stage(800, batch=12, one_utterance=0.1, empty=0.02)
+LONG = Stage(3000, batch=5, one_utterance=0.3, empty=0.06, prompt=0.25)
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -73,9 +73,9 @@ def losses(model: Whisper, batch: dict[str, Tensor], stage: Stage) -> tuple[Tens
     """Cross entropy of the decoder and CTC of the encoder, per letter."""
     batch = {k: v.to(DEVICE, non_blocking=True) for k, v in batch.items()}
     with torch.autocast(DEVICE, torch.bfloat16):
-        memory = model.encode(batch["mel"], drop=0.05)
+        memory = model.encode(batch["mel"])
         letters = model.ctc(memory[batch["ctc_rows"]])
-        logits = model.decode(batch["tokens"], memory, drop=0.05) if stage.decoder else None
+        logits = model.decode(batch["tokens"], memory) if stage.decoder else None
     log_p = letters.float().log_softmax(-1).transpose(0, 1)
     frames = torch.full((log_p.shape[1],), log_p.shape[0], device=DEVICE)
     ctc = F.ctc_loss(log_p, batch["letters"], frames, batch["lengths"], zero_infinity=True)

@@ -28,8 +28,8 @@ class Stage:
     batch: int
     one_utterance: float  # share of windows with a single utterance and padding behind it
     empty: float  # share of windows without speech
-    prompt: float  # share of batches that carry the text before
-    lowest_snr: float = 0.8  # of speech over noise, in factors of ten of power
+    prompt: float = 0.0  # share of batches that carry the text before
+    lowest_snr: float = 1.5  # of speech over noise, in factors of ten of power
     decoder: bool = True  # or the encoder with its CTC head alone
 
 
