@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+import shutil
+import tempfile
 
 import pytest
 
 
-@pytest.fixture(autouse=True, scope="session")
-def own_caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Put every cache into a temporary folder and keep the hub's library offline."""
-    folder = tmp_path_factory.mktemp("caches")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WHISPER_NPU_CACHE", str(folder / "whisper-npu"))
-        patch.setenv("HF_HOME", str(folder / "huggingface"))
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        yield folder
+def pytest_configure(config: pytest.Config) -> None:
+    """Set the environment before any test module imports a library that reads it once."""
+    folder = tempfile.mkdtemp(prefix="whisper-npu-tests-")
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    os.environ["WHISPER_NPU_CACHE"] = f"{folder}/whisper-npu"
+    os.environ["HF_HOME"] = f"{folder}/huggingface"
+    os.environ["HF_HUB_OFFLINE"] = "1"

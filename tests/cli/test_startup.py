@@ -76,7 +76,7 @@ def test_completion_knows_commands_and_options(command):
             "COMP_WORDS": words,
             "COMP_CWORD": str(words.count(" ")),
         }
-        return command.process(env=env).communicate(timeout=30)[0].decode().split()
+        return command.process(env=env).communicate(timeout=120)[0].decode().split()
 
     assert set(complete("whisper-npu ")) >= {"transcribe", "models", "bench"}
     assert complete("whisper-npu transcribe --word_") == ["--word_timestamps"]

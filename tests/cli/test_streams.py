@@ -19,7 +19,7 @@ import pytest
 from whisper_npu_cli.cli.report import clock
 from whisper_npu_cli.cli.streams import printable
 
-WAIT = 30  # seconds until a process that hangs is a failure
+WAIT = 120  # seconds until a process that hangs is a failure
 
 
 def finish(process):

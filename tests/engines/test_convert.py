@@ -19,6 +19,7 @@ from checkpoints import (
     random_features,
     random_weights,
     save_weights,
+    suppressed,
 )
 from whisper_npu_cli.engines import convert
 from whisper_npu_cli.engines.convert import conversions, converted, remove_conversions
@@ -120,6 +121,7 @@ def test_configuration(folders: dict[str, Path]) -> None:
     start = LARGE_V3_LIKE.end_of_text + 1
     assert config["alignment_heads"] == [[2, 0], [2, 1]]
     assert config["lang_ids"] == list(range(start + 1, start + 101))
+    assert config["suppress_ids"] == suppressed(LARGE_V3_LIKE)
     assert config["suppress_ids_begin"] == [220, start - 1]
     assert load(made).is_multilingual
     assert load(made).n_mels == 128
@@ -277,7 +279,7 @@ def test_removal_frees_only_what_came_from_there(tmp_path: Path, folder: Path, c
 
 @pytest.mark.parametrize("stored", ["float32", "float16"])
 def test_memory_is_a_few_tensors_not_the_model(tmp_path: Path, cache: Path, stored: str) -> None:
-    deep = random_checkpoint(tmp_path / "deep", encoder=(30, 1), ffn=4096)
+    deep = random_checkpoint(tmp_path / "deep", encoder=(30, 1), ffn=2048)
     whole = (deep / "model.safetensors").stat().st_size
     converted(deep, "int8")  # everything imported and cached before the measurement
     tracemalloc.start()

@@ -61,7 +61,7 @@ def call(function: str, name: str, root: Path, endpoint: str) -> subprocess.Comp
     )
     command = [sys.executable, "-c", code, function, name, str(root)]
     environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": "0"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -131,7 +131,7 @@ def test_what_is_complete_never_asks_the_network(tmp_path: Path, files: dict) ->
 def test_no_network_is_said_quickly(tmp_path: Path) -> None:
     start = perf_counter()
     done = call("resolve", "tiny", tmp_path, "http://127.0.0.1:9")  # discard: nobody listens
-    assert perf_counter() - start < 15
+    assert perf_counter() - start < 30
     assert done.stderr.startswith("4 The model tiny cannot be loaded, for http://127.0.0.1:9 does")
     assert "run whisper-npu models download tiny on a machine with network" in done.stderr
     assert "--model demo" in done.stderr

@@ -57,7 +57,7 @@ class Progress:
         if self.bar is None:
             put(text)
         else:
-            if True:
+            with self.bar.external_write_mode(file=sys.stdout):
                 put(text)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -162,26 +163,27 @@ class _Lazy(model_spec.Variable):
         self._checkpoint = checkpoint
         self._names = names
         self._dtype = dtype
+        shapes = [self._part_shape(name) for name in names]
+        self._shape = [sum(shape[0] for shape in shapes), *shapes[0][1:]]
 
     @property
     def shape(self) -> list[int]:
-        shapes = [self._shape(name) for name in self._names]
-        return [sum(shape[0] for shape in shapes), *shapes[0][1:]]
+        return self._shape
 
     @property
     def dtype(self) -> str:
         return self._dtype
 
     def numpy(self) -> npt.NDArray[Any]:
-        parts = [self._tensor(name) for name in self._names]
+        parts = [self._part(name) for name in self._names]
         joined = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return joined.astype(self._dtype, copy=False)
 
     def num_bytes(self) -> int:
-        return int(np.prod(self.shape)) * np.dtype(self._dtype).itemsize
+        return math.prod(self._shape) * np.dtype(self._dtype).itemsize
 
-    def to_bytes(self) -> bytes:
-        return self.numpy().tobytes()
+    def to_bytes(self) -> memoryview:
+        return self.numpy().data.cast("B")  # written to the file without another copy
 
     def _to(self, dtype: str) -> _Lazy:
         return _Lazy(self._checkpoint, self._names, dtype)
@@ -189,15 +191,15 @@ class _Lazy(model_spec.Variable):
     def _equal(self, other: _Lazy) -> bool:
         return self._names == other._names
 
-    def _shape(self, name: str) -> tuple[int, ...]:
+    def _part_shape(self, name: str) -> tuple[int, ...]:
         if name in self._checkpoint:
             return self._checkpoint.shape(name)
         return (self._checkpoint.geometry.d_model,)
 
-    def _tensor(self, name: str) -> npt.NDArray[np.float32]:
+    def _part(self, name: str) -> npt.NDArray[np.float32]:
         if name in self._checkpoint:
             return self._checkpoint.tensor(name)
-        return np.zeros(self._shape(name), np.float32)
+        return np.zeros(self._part_shape(name), np.float32)
 
 
 def _specification(checkpoint: Checkpoint, stored: str) -> WhisperSpec:

@@ -36,7 +36,8 @@ def fetch(repo: str, commit: str, name: str, blobs: Path) -> None:
         if (blobs / announced.etag).exists():
             return
         if file.tell() > (announced.size or 0):  # not this file's beginning
-            file.truncate(0)
+            file.seek(0)
+            file.truncate()
         http_get(
             url,
             file,
