@@ -161,7 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=78, help="training time")
+    parser.add_argument("--minutes", type=float, default=72, help="training time")
     parser.add_argument("--short-share", type=float, default=0.58, help="part until long windows")
     parser.add_argument("--first-share", type=float, default=0.13, help="part with CTC alone")
     args = parser.parse_args()

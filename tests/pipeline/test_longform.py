@@ -69,7 +69,7 @@ def talks(draw, least=20.0, most=170.0):
     return text[: int(most / 0.2)]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(talk=talks(), piece_seconds=st.integers(31, 120), condition=st.booleans())
 def test_pieces_joined_are_one_whole_run(model, talk, piece_seconds, condition):
     samples = speak(talk)
@@ -85,7 +85,7 @@ def test_the_joining_test_would_notice_another_prompt(model):
     assert upstream(model, samples, initial_prompt="heated") != with_prompt
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     talk=talks(least=100),
     piece_seconds=st.integers(31, 70),
@@ -213,7 +213,7 @@ def test_batches_are_upstreams_for_one_piece(model):
     assert asked[0] == asked[1]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(talk=talks(least=60), piece_seconds=st.integers(31, 90), batch=st.sampled_from([1, 3]))
 def test_vad_in_pieces_loses_and_repeats_nothing(folder, talk, piece_seconds, batch):
     model = PieceModel(ToneCore(unfinished=batch == 1), folder)
@@ -229,7 +229,7 @@ def test_vad_in_pieces_loses_and_repeats_nothing(folder, talk, piece_seconds, ba
     assert [(at, heard[at]) for at, _ in spoken] == spoken
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     stretches=st.lists(
         st.tuples(st.lists(st.integers(1, 25), max_size=5), st.integers(1, 60)),

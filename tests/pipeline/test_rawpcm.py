@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whisper_npu_cli.errors import AudioError, UsageError
+from whisper_npu_cli.pipeline import rawpcm
 from whisper_npu_cli.pipeline.audio import open_audio
 from whisper_npu_cli.pipeline.rawpcm import ENCODINGS, RawFormat
 
@@ -29,14 +30,14 @@ def noise(*shape):
 def packed(samples, encoding):
     """Samples as bytes, by an own rule for each encoding."""
     if encoding == "u8":
-        return (np.round(samples * 127) + 128).astype("u1").tobytes()
+        return (np.round(samples * 128) + 128).astype("u1").tobytes()
     if encoding == "s24le":
-        whole = np.round(samples.ravel() * (2**23 - 1)).astype(int)
+        whole = np.round(samples.ravel() * 2**23).astype(int)
         return b"".join(int(x).to_bytes(3, "little", signed=True) for x in whole)
     if encoding.startswith("s"):
         bits = int(encoding[1:3])
         order = ">" if encoding.endswith("be") else "<"
-        return np.round(samples * (2 ** (bits - 1) - 1)).astype(f"{order}i{bits // 8}").tobytes()
+        return np.round(samples * 2 ** (bits - 1)).astype(f"{order}i{bits // 8}").tobytes()
     return samples.astype(f"<f{int(encoding[1:3]) // 8}").tobytes()
 
 
@@ -55,14 +56,15 @@ def test_every_encoding(encoding, channels):
     form = RawFormat.parse(f"{encoding}:16000:{channels}")
     reader = open_audio(io.BytesIO(packed(samples, encoding)), form)
     assert reader.duration == 0.5
-    step = 2 / 256 if encoding == "u8" else 2 / 65536
-    assert np.abs(read_all(reader) - samples.mean(axis=1)).max() <= step
+    half_a_step = 0.5 / 128 if encoding == "u8" else 0.501 / 32768
+    assert np.abs(read_all(reader) - samples.mean(axis=1)).max() <= half_a_step
     assert reader.warnings == []
 
 
 @pytest.mark.parametrize("rate", [1000, 8000, 11025, 22050, 44100, 48000, 192000])
-@pytest.mark.parametrize("seconds", [0.01, 29.99, 31.7, 65.0])
-def test_other_rates_are_librosas(rate, seconds):
+@pytest.mark.parametrize("seconds", [0.01, 2.99, 3.0, 8.2])
+def test_other_rates_are_librosas(rate, seconds, monkeypatch):
+    monkeypatch.setattr(rawpcm, "BLOCK_SECONDS", 3)
     samples = noise(round(rate * seconds)).astype(np.float32)
     data = samples.tobytes()
     resampled = read_all(open_audio(io.BytesIO(data), RawFormat("f32le", rate)))
@@ -71,7 +73,7 @@ def test_other_rates_are_librosas(rate, seconds):
     assert np.abs(resampled - expected).max() < 2e-6
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     frames=st.integers(1, 4000),
     size=st.integers(1, 999),

@@ -50,7 +50,8 @@ def write(
 
 def _replace(path: Path, data: bytes) -> None:
     """Write beside the path, then rename over it; on failure leave nothing behind."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
         with temporary.open("xb") as file:
