@@ -31,6 +31,7 @@ from windows import IGNORE, LETTERS, Corpus, Stage, Window, Windows
 FIRST = Stage(400, batch=24, one_utterance=1.0, empty=0.0, lowest_snr=2.0, decoder=False)
 SHORT = Stage(800, batch=12, one_utterance=0.1, empty=0.02)
 LONG = Stage(3000, batch=5, one_utterance=0.3, empty=0.06, prompt=0.25)
+LONG_STEPS = (0, 2)  # of five steps, when long windows have begun
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -48,22 +49,18 @@ def collate(windows: list[Window]) -> dict[str, Tensor]:
         "tokens": tokens,
         "labels": labels,
         "ctc_rows": torch.tensor(usable, dtype=torch.long),
-        "letters": torch.tensor([c for i in usable for c in windows[i].letters]),
-        "lengths": torch.tensor([len(windows[i].letters) for i in usable]),
+        "letters": torch.tensor([c for i in usable for c in windows[i].letters], dtype=torch.long),
+        "lengths": torch.tensor([len(windows[i].letters) for i in usable], dtype=torch.long),
     }
 
 
-def feed(windows: Windows, stage: Stage, data: Path) -> Queue:
-    """Make batches in a thread; look for new shards now and then."""
+def feed(windows: Windows, stage: Stage) -> Queue:
+    """Make batches in a thread."""
     queue: Queue = Queue(maxsize=4)
 
     def work() -> None:
-        made = 0
         while True:
-            if made % 200 == 0:
-                windows.corpus.refresh(data)
             queue.put(collate(windows.batch(stage)))
-            made += 1
 
     threading.Thread(target=work, daemon=True).start()
     return queue
@@ -76,11 +73,13 @@ def losses(model: Whisper, batch: dict[str, Tensor], stage: Stage) -> tuple[Tens
         memory = model.encode(batch["mel"])
         letters = model.ctc(memory[batch["ctc_rows"]])
         logits = model.decode(batch["tokens"], memory) if stage.decoder else None
-    log_p = letters.float().log_softmax(-1).transpose(0, 1)
-    frames = torch.full((log_p.shape[1],), log_p.shape[0], device=DEVICE)
-    ctc = F.ctc_loss(log_p, batch["letters"], frames, batch["lengths"], zero_infinity=True)
+    ctc = torch.zeros((), device=DEVICE)
+    if len(batch["ctc_rows"]):  # every window of a batch may end in the middle of an utterance
+        log_p = letters.float().log_softmax(-1).transpose(0, 1)
+        frames = torch.full((log_p.shape[1],), log_p.shape[0], device=DEVICE)
+        ctc = F.ctc_loss(log_p, batch["letters"], frames, batch["lengths"], zero_infinity=True)
     if logits is None:
-        return torch.zeros(()), ctc
+        return torch.zeros((), device=DEVICE), ctc
     return F.cross_entropy(logits.float().flatten(0, 1), batch["labels"].flatten()), ctc
 
 
@@ -161,25 +160,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=72, help="training time")
+    parser.add_argument("--minutes", type=float, default=68, help="training time")
     parser.add_argument("--short-share", type=float, default=0.58, help="part until long windows")
     parser.add_argument("--first-share", type=float, default=0.13, help="part with CTC alone")
     args = parser.parse_args()
     run = Run(args)
-    corpus = Corpus()
-    corpus.refresh(args.data)
+    corpus = Corpus(args.data)
     bar = tqdm(total=int(run.total), initial=int(run.spent), unit="s", mininterval=20)
     last_save = time.monotonic()
-    queue, stage = None, None
+    feeds = {
+        stage: feed(Windows(corpus, run.tokenizer, seed=run.step + i), stage)
+        for i, stage in enumerate((FIRST, SHORT, LONG))
+    }
     smooth = np.zeros(2)
     while run.spent < run.total:
         part = run.spent / run.total
-        wanted = FIRST if part < args.first_share else SHORT if part < args.short_share else LONG
-        if wanted is not stage:
-            stage = wanted
-            queue = feed(Windows(corpus, run.tokenizer, seed=run.step), stage, args.data)
+        stage = FIRST if part < args.first_share else SHORT
+        if part >= args.short_share and run.step % 5 in LONG_STEPS:
+            stage = LONG
         began = time.monotonic()
-        smooth = 0.98 * smooth + 0.02 * np.array(run.update(queue.get(), stage))
+        smooth = 0.98 * smooth + 0.02 * np.array(run.update(feeds[stage].get(), stage))
         run.spent += time.monotonic() - began
         bar.n = int(run.spent)
         now = smooth / (1 - 0.98 ** min(run.step, 2000))

@@ -6,7 +6,7 @@ segment ended, the rest padded either with silence (openai/whisper) or with zero
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -44,22 +44,16 @@ class Window:
     use_ctc: bool
 
 
-@dataclass
 class Corpus:
-    """All training shards in memory."""
+    """All training shards in memory: log10 mel powers, float16 [frames, 80], and their texts."""
 
-    mel: list[np.ndarray] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
-    seen: set[str] = field(default_factory=set)
-
-    def refresh(self, folder: Path) -> None:
-        """Add shards that have appeared since the last call."""
+    def __init__(self, folder: Path) -> None:
+        self.mel: list[np.ndarray] = []
+        self.texts: list[str] = []
         for path in sorted(folder.glob("train-*.npz")):
-            if path.name not in self.seen:
-                self.seen.add(path.name)
-                data = np.load(path)
-                self.mel += np.split(data["mel"], data["ends"][:-1])
-                self.texts += data["texts"].tolist()
+            data = np.load(path)
+            self.mel += np.split(data["mel"], data["ends"][:-1])
+            self.texts += data["texts"].tolist()
 
 
 def noise_bank(rng: np.random.Generator, seconds: int = 40) -> list[np.ndarray]:
@@ -158,7 +152,8 @@ class Windows:
             text = self.corpus.texts[int(self.rng.integers(len(self.corpus.texts)))]
             start = int(self.rng.integers(0, 1300))
             ids = self.tokenizer.encode(" " + text).ids
-            tokens += [self.time0 + start, *ids, self.time0 + start + len(text) * 3]
+            end = min(1500, start + 3 * len(text))
+            tokens += [self.time0 + start, *ids, self.time0 + end]
         return [self.prev, *tokens[-MAX_PROMPT:]]
 
     def draw(self, stage: Stage, with_prompt: bool) -> Window:
