@@ -102,7 +102,7 @@ def encoded(audio: np.ndarray, container: str, codec: str, rate: int = 44100) ->
         ("wav", "pcm_s16le", 44100),
         ("flac", "flac", 44100),
         ("mp3", "libmp3lame", 44100),
-        ("ogg", "libvorbis", 44100),
+        ("ogg", "libopus", 48000),
         ("mp4", "aac", 44100),
         ("webm", "libopus", 48000),
     ],
