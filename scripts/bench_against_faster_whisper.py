@@ -24,10 +24,13 @@ from whisper_npu_cli.engines.convert import converted
 from whisper_npu_cli.engines.models import resolve
 
 SAMPLES = Path(__file__).parents[1] / "whisper_npu_cli" / "samples"
+# temperature 0 alone: the fallback draws at random, and both should do the same work
+OURS = ["--device", "cpu", "--quiet", "--temperature_increment_on_fallback", "None"]
 THEIRS = """
 import sys
 from faster_whisper import WhisperModel
-segments, info = WhisperModel(sys.argv[1], device="cpu").transcribe(sys.argv[2])
+model = WhisperModel(sys.argv[1], device="cpu")
+segments, info = model.transcribe(sys.argv[2], temperature=0)
 for segment in segments:
     print(segment.text.strip())
 """
@@ -92,7 +95,7 @@ def main() -> None:
         checkpoint = converted(resolve(args.model))
         same = compare(
             f"{args.minutes:g} min",
-            [*tool, "transcribe", "--model", args.model, "--device", "cpu", "--quiet", str(wav)],
+            [*tool, "transcribe", *OURS, "--model", args.model, str(wav)],
             [*python, THEIRS, str(checkpoint), str(wav)],
             args.runs,
         )
