@@ -156,14 +156,16 @@ def test_ffmpeg_reads_the_lyrics():
 
 @given(transcripts())
 def test_tables_keep_every_segment_on_its_line(segments):
-    text = render(result(segments), "tsv")
+    # Python 3.10's csv refuses NUL, which a TSV file may hold
+    text = render(result(segments), "tsv").replace("\0", "�")
     rows = list(csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE))
     assert rows[0] == ["start", "end", "text"]
     assert [row[:2] for row in rows[1:]] == [
         [str(round(s.start * 1000)), str(round(s.end * 1000))] for s in segments
     ]
     assert all(len(row) == 3 for row in rows)
-    assert [row[2].split() for row in rows[1:]] == [s.text.split() for s in segments]
+    texts = [s.text.replace("\0", "�") for s in segments]
+    assert [row[2].split() for row in rows[1:]] == [text.split() for text in texts]
 
 
 @given(transcripts())
