@@ -20,6 +20,7 @@ from queue import Queue
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -105,6 +106,9 @@ class Run:
         torch.manual_seed(0)
         vocabulary = self.tokenizer.get_vocab_size()
         self.model = Whisper(vocabulary, times, len(LETTERS) + 1).to(DEVICE)
+        if args.start:
+            weights = load_file(args.start / "model.safetensors", device=DEVICE)
+            self.model.load_state_dict(weights, strict=False)  # the CTC head starts afresh
         self.optimizers = optimizers(self.model)
         self.base_lr = [o.param_groups[0]["lr"] for o in self.optimizers]
         self.average = {k: v.clone() for k, v in self.model.state_dict().items()}
@@ -163,6 +167,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=68, help="training time")
     parser.add_argument("--short-share", type=float, default=0.58, help="part until long windows")
     parser.add_argument("--first-share", type=float, default=0.13, help="part with CTC alone")
+    parser.add_argument("--start", type=Path, help="model folder whose weights to start from")
     args = parser.parse_args()
     run = Run(args)
     corpus = Corpus(args.data)
