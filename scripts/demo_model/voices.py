@@ -18,7 +18,8 @@ import numpy as np
 import soundfile
 from scipy.signal import resample_poly
 
-RATE = 16000
+from features import RATE
+
 ACCENTS = ["en-us", "en-us", "en-gb", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan",
            "en-gb-x-gbcwmd", "en-029", "en-us-nyc"]  # fmt: skip
 VARIANTS = [

@@ -75,6 +75,7 @@ class FakeTranscriber:
         if arguments["model"] == "nonsense":
             raise ModelError("There is no model called nonsense.")
         self.choice = Choice()
+        self.load_seconds = 0.25
         self.made.append(arguments)
 
     def stream(self, source, options=None, *, raw=None, name=None):

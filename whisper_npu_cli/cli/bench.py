@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_format
-import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -72,9 +71,7 @@ def measure(audio: str, model: str, device: str, repeat: int, warmup: int) -> di
     """Transcribe `warmup` + `repeat` times; return the figures of docs/cli.md."""
     from whisper_npu_cli.pipeline.transcriber import Transcriber
 
-    start = time.perf_counter()
     transcriber = Transcriber(model=model, device=device)
-    model_load = time.perf_counter() - start
     for index in range(warmup):
         note(f"warm-up {index + 1} of {warmup}")
         transcriber.transcribe(audio)
@@ -84,7 +81,7 @@ def measure(audio: str, model: str, device: str, repeat: int, warmup: int) -> di
         note(f"run {index + 1} of {repeat}")
         results.append(transcriber.transcribe(audio))
     cpu = machine.cpu_seconds() - cpu_start
-    return _figures(audio, results, model_load, cpu)
+    return _figures(audio, results, transcriber.load_seconds, cpu)
 
 
 def _figures(audio: str, results: list[Result], model_load: float, cpu: float) -> dict[str, Any]:
