@@ -332,11 +332,14 @@ def random_phrase(rng: random.Random) -> str:
     return text[0].upper() + text[1:] + "."
 
 
-def sentences(seed: str) -> Iterator[str]:
-    """An endless stream of sentences; equal seeds give equal streams."""
+def sentences(seed: str, unrelated: float = 0.12) -> Iterator[str]:
+    """An endless stream of sentences; equal seeds give equal streams.
+
+    unrelated: the share of phrases of unrelated words.
+    """
     rng = random.Random(seed)
     while True:
-        yield random_phrase(rng) if rng.random() < 0.12 else sentence(rng)
+        yield random_phrase(rng) if rng.random() < unrelated else sentence(rng)
 
 
 def normalise(text: str) -> str:
