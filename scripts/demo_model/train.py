@@ -33,7 +33,7 @@ from windows import IGNORE, LETTERS, Corpus, Stage, Window, Windows
 FIRST = Stage(400, batch=24, one_utterance=1.0, empty=0.0, lowest_snr=2.0, decoder=False)
 SHORT = Stage(800, batch=12, one_utterance=0.1, empty=0.02)
 LONG = Stage(3000, batch=5, one_utterance=0.3, empty=0.06, prompt=0.25)
-LONG_STEPS = (0,)  # of five steps, when long windows have begun
+LONG_EVERY = 15  # steps, when long windows have begun: once learnt, they only have to be kept
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # a processor without bfloat16 instructions takes twenty times as long with it
 BFLOAT16 = DEVICE == "cuda" or torch.cpu.get_capabilities()["avx512_bf16"]
@@ -167,9 +167,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=68, help="training time")
-    parser.add_argument("--short-share", type=float, default=0.58, help="part until long windows")
-    parser.add_argument("--first-share", type=float, default=0.13, help="part with CTC alone")
+    parser.add_argument("--minutes", type=float, default=120, help="training time")
+    parser.add_argument("--short-share", type=float, default=0.3, help="part until long windows")
+    parser.add_argument("--first-share", type=float, default=0.08, help="part with CTC alone")
     parser.add_argument("--start", type=Path, help="model folder whose weights to start from")
     parser.add_argument("--rate", type=float, default=1.0, help="factor of the learning rates")
     args = parser.parse_args()
@@ -185,7 +185,7 @@ def main() -> None:
     while run.spent < run.total:
         part = run.spent / run.total
         stage = FIRST if part < args.first_share else SHORT
-        if part >= args.short_share and run.step % 5 in LONG_STEPS:
+        if part >= args.short_share and run.step % LONG_EVERY == 0:
             stage = LONG
         began = time.monotonic()
         smooth = 0.98 * smooth + 0.02 * np.array(run.update(feeds[stage].get(), stage))
