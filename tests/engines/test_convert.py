@@ -46,13 +46,13 @@ def folder(tmp_path: Path) -> Path:
     return random_checkpoint(tmp_path / "model")
 
 
-def load(folder: Path) -> ctranslate2.models.Whisper:
-    return ctranslate2.models.Whisper(str(folder), device="cpu", compute_type="default")
+def load(folder: Path, compute_type: str = "default") -> ctranslate2.models.Whisper:
+    return ctranslate2.models.Whisper(str(folder), device="cpu", compute_type=compute_type)
 
 
-def run(folder: Path, recipe: Recipe) -> dict[str, np.ndarray]:
+def run(folder: Path, recipe: Recipe, compute_type: str = "default") -> dict[str, np.ndarray]:
     """The same quantities that scripts/make_reference.py stores."""
-    model = load(folder)
+    model = load(folder, compute_type)
     features = np.concatenate([random_features(recipe.n_mels, seed) for seed in INPUT_SEEDS])
     hidden = model.encode(ctranslate2.StorageView.from_array(features))
     results = model.generate(
@@ -96,7 +96,10 @@ def test_agrees_with_transformers(folders: dict[str, Path], recipe: Recipe) -> N
 def test_smaller_precisions_stay_close(
     folders: dict[str, Path], recipe: Recipe, stored: str
 ) -> None:
-    ours = run(converted(folders[recipe.name], stored), recipe)
+    """What is stored is close. Computed in float32, since int8 arithmetic differs by processor: one
+    without VNNI saturates sums of two products (encoder correlation 0.984 to 0.995 seen).
+    """
+    ours = run(converted(folders[recipe.name], stored), recipe, compute_type="float32")
     with np.load(REFERENCE / f"{recipe.name}.npz") as reference:
         same = np.corrcoef(ours["encoder"].ravel(), reference["encoder"].ravel())[0, 1]
     assert same > (0.9999 if stored == "float16" else 0.999)

@@ -50,6 +50,11 @@ def test_devices_by_name_never_fall_back(laptop: Path, device: str) -> None:
     assert refusal.value.exit_code == ExitCode.DEVICE_UNAVAILABLE == 3
 
 
+def test_who_asks_for_the_npu_is_told_of_the_doctor(laptop: Path) -> None:
+    with pytest.raises(DeviceError, match=r"--device cpu; whisper-npu doctor looks at"):
+        choose("npu", laptop)
+
+
 def test_unknown_device() -> None:
     with pytest.raises(UsageError, match="no device cuda: choose one of auto, npu, cpu"):
         choose("cuda")

@@ -34,7 +34,10 @@ def choose(device: str, pci_devices: Path = PCI_DEVICES) -> Choice:
         why = _why_no_npu(pci_devices)
         return Choice("cpu", f"cpu: {why}", why)
     if device in DEVICES:
-        raise DeviceError(f"The device {device} is not built into this version: use --device cpu.")
+        doctor = "; whisper-npu doctor looks at the machine" if device == "npu" else ""
+        raise DeviceError(
+            f"The device {device} is not built into this version: use --device cpu{doctor}."
+        )
     raise UsageError(f"There is no device {device}: choose one of {', '.join(DEVICES)}.")
 
 

@@ -1,0 +1,45 @@
+"""Programs that hang, leave children behind, or do not start."""
+
+import sys
+import time
+
+import pytest
+
+from whisper_npu_cli.npu.process import run_limited
+
+
+def test_output_and_code():
+    outcome = run_limited(["sh", "-c", "echo out; echo err >&2; exit 3"], 10)
+    assert (outcome.code, outcome.stdout, outcome.stderr) == (3, "out\n", "err\n")
+    assert run_limited(["sh", "-c", "kill -9 $$"], 10).code == -9
+
+
+def test_the_environment_is_the_given_one():
+    assert run_limited(["/bin/sh", "-c", "echo $A"], 10, {"A": "b"}).stdout == "b\n"
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["echo said; sleep 60", "echo said; trap '' TERM INT; sleep 60", "echo said; sleep 60 & wait"],
+)
+def test_what_hangs_is_killed_with_its_children(script, tmp_path):
+    start = time.perf_counter()
+    outcome = run_limited(["sh", "-c", script], 0.3)
+    assert time.perf_counter() - start < 2
+    assert (outcome.code, outcome.stdout) == (None, "said\n")
+
+
+def test_a_child_that_keeps_the_output_open_holds_nobody_up():
+    program = "import subprocess; subprocess.Popen(['sleep', '2'], start_new_session=True)"
+    start = time.perf_counter()
+    assert run_limited([sys.executable, "-c", program], 10).code == 0
+    assert time.perf_counter() - start < 1.9
+
+
+def test_undecodable_output_is_survived():
+    assert run_limited(["printf", r"\377x"], 10).stdout == "\ufffdx"
+
+
+def test_what_is_not_there_cannot_be_started():
+    with pytest.raises(FileNotFoundError):
+        run_limited(["/nowhere/at/all"], 1)
