@@ -18,10 +18,15 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 MAY_IMPORT = {
     "": {"pipeline", "cli"},
     "errors": set(),
-    "cli": {"", "errors", "pipeline", "engines"},
+    "cli": {"", "errors", "pipeline", "engines", "aie", "npu"},
     "pipeline": {"", "errors", "engines"},
     "engines": {"", "errors"},
+    "aie": {"errors"},
+    "npu": {"errors"},
+    "emulator": {"errors", "aie"},
 }
+# the emulator learns a design from its bytes, never from what made them
+EMULATOR_AIE = ("aie.facts.", "aie.formats.", "aie.asm.decode.", "aie.asm.instruction.")
 # the command line finds models by name and picks a device; it never touches a tensor
 CLI_ENGINES = {"engines.models", "engines.select"}
 HEAVY = {
@@ -72,6 +77,11 @@ def test_cli_touches_no_tensor(path: Path) -> None:
     used = {".".join(n.split(".")[:2]) for n in ours(path) if n.startswith("engines.")}
     assert used <= CLI_ENGINES
     assert not {n.split(".")[0] for n in imports(path)} & HEAVY
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if room(p) == "emulator"], ids=label)
+def test_the_emulator_shares_only_facts_formats_and_the_decoder(path: Path) -> None:
+    assert all(n.startswith(EMULATOR_AIE) for n in ours(path) if n.startswith("aie."))
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if room(p) != "cli"], ids=label)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from whisper_npu_cli import __version__
-from whisper_npu_cli.cli import bench, models
+from whisper_npu_cli.cli import aie, bench, doctor, models
 from whisper_npu_cli.cli.argv import SWITCH_METAVAR, Grammar, rewrite
 from whisper_npu_cli.cli.flags import switch_value
 from whisper_npu_cli.cli.streams import (
@@ -34,7 +34,9 @@ app = typer.Typer(
 )
 app.command()(transcribe)
 app.add_typer(models.app, name="models")
+app.add_typer(aie.app, name="aie")
 app.command()(bench.bench)
+app.command()(doctor.doctor)
 
 
 def _version(wanted: bool) -> None:

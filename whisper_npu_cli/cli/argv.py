@@ -7,7 +7,7 @@ a name, booleans with or without a value (`--word_timestamps True`), options bef
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,7 +26,8 @@ class Grammar:
 
     `names` maps each spelling to the one that typer knows, `valued` holds the options that are
     followed by a value, `switches` those whose value True or False may be left out, `root` those
-    that stand before the command.
+    that stand before the command. `own` is the grammar of each command alone: where two commands
+    spell an option alike, only a line that starts with the command can mean its own.
     """
 
     commands: frozenset[str]
@@ -34,23 +35,34 @@ class Grammar:
     valued: frozenset[str]
     switches: frozenset[str]
     root: frozenset[str]
+    own: Mapping[str, Grammar]
 
     @classmethod
     def of(cls, group: Any) -> Grammar:
         """Read the click group that `typer.main.get_command` returns."""
-        options = [p for p in _parameters(group) if p.param_type_name == "option"]
-        switches = {p.opts[0] for p in options if p.metavar == SWITCH_METAVAR}
+        # the default command comes last, so that it decides what a line without a command means
+        order = sorted(group.commands, key=lambda name: name == DEFAULT_COMMAND)
+        options = {name: list(_parameters(group.commands[name])) for name in order}
+        everything = [p for name in order for p in options[name]]
+        own = {name: cls._of(group, found, {}) for name, found in options.items()}
+        return cls._of(group, everything, own)
+
+    @classmethod
+    def _of(cls, group: Any, found: list[Any], own: Mapping[str, Grammar]) -> Grammar:
+        options = {p.opts[0]: p for p in [*found, *group.params] if p.param_type_name == "option"}
+        switches = {name for name, p in options.items() if p.metavar == SWITCH_METAVAR}
         return cls(
             commands=frozenset(group.commands),
             names={
                 spelling: p.opts[0]
-                for p in options
+                for p in options.values()
                 for opt in p.opts
                 for spelling in (opt, _underscored(opt))
             },
-            valued=frozenset(p.opts[0] for p in options if not p.is_flag) - switches,
+            valued=frozenset(name for name, p in options.items() if not p.is_flag) - switches,
             switches=frozenset(switches),
             root=frozenset(p.opts[0] for p in group.params),
+            own=own,
         )
 
     def spelled(self, flag: str) -> str:
@@ -63,7 +75,8 @@ def rewrite(args: Sequence[str], grammar: Grammar) -> list[str]:
 
     Raises UsageError for a flag that another Whisper program has and this one has not.
     """
-    tokens = list(_tokens(args, grammar))
+    command = next((arg for arg in args if arg not in grammar.root), "")
+    tokens = list(_tokens(args, grammar.own.get(command, grammar)))
     front = [token.text for token in tokens if token.kind == "root"]
     tail = [token for token in tokens if token.kind != "root"]
     first = next((token for token in tail if token.kind == "word"), None)
