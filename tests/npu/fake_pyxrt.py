@@ -7,6 +7,7 @@ by itself goes to standard output, as the real one's does.
 
 import json
 import os
+import resource
 import signal
 import time
 from enum import IntEnum
@@ -55,6 +56,8 @@ class xclbin:
 class device:
     def __init__(self, index):
         assert index == 0
+        soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+        assert soft == hard
         at("device")
 
     def register_xclbin(self, image):

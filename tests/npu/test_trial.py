@@ -1,12 +1,14 @@
 """Opening the device: what users were told by XRT, and what it meant."""
 
 import json
+import resource
 import time
 
 import pytest
 
 from whisper_npu_cli.npu import facts, faults
 from whisper_npu_cli.npu.check import State
+from whisper_npu_cli.npu.facts import gather
 from whisper_npu_cli.npu.faults import explain
 
 MMAP = (
@@ -24,6 +26,7 @@ NO_DEVICE = "No such device with index '0'"
         ("failed to allocate: Resource temporarily unavailable", faults.MEMLOCK),
         (HWCTX.format(-22, "Invalid argument"), faults.NO_CONTEXT),
         (HWCTX.format(22, "Invalid argument"), faults.NO_CONTEXT),
+        ("CREATE_HWCTX IOCTL failed (err=-22)", faults.NO_CONTEXT),
         (HWCTX.format(-16, "Device or resource busy"), faults.BUSY),
         (HWCTX.format(-19, "No such device"), faults.NO_IOMMU),
         (HWCTX.format(-62, "Timer expired"), faults.HUNG),
@@ -50,6 +53,22 @@ def test_memlock_at_open(laptop):
     assert MMAP in report["open"].evidence
     assert "memlock unlimited" in report["open"].mend
     assert report["context"].mend == report["kernel-run"].mend.replace("context", "open")
+
+
+def test_the_soft_limit_is_raised_before_the_device_is_opened(laptop):
+    soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (4096, hard))
+    try:  # the stand-in for pyxrt refuses a soft limit below the hard one
+        assert laptop.check("open").state is State.OK
+    finally:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (soft, hard))
+
+
+def test_without_a_node_nothing_is_opened(laptop):
+    laptop.remove("/dev/accel")
+    laptop.behave(crash="device")
+    trial = gather(laptop.host, laptop.xclbins).trial
+    assert (trial.died_at, trial.error("import"), trial.error("open")) == ("", "", None)
 
 
 @pytest.mark.parametrize("culprit", ["xrt", "permission", "memlock"])
