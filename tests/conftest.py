@@ -16,3 +16,5 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["WHISPER_NPU_CACHE"] = f"{folder}/whisper-npu"
     os.environ["HF_HOME"] = f"{folder}/huggingface"
     os.environ["HF_HUB_OFFLINE"] = "1"
+    # compiling the emulator would take longer than its tests
+    os.environ.setdefault("NUMBA_DISABLE_JIT", "1")

@@ -9,7 +9,7 @@ from whisper_npu_cli.cli.foreign import FOREIGN
 from whisper_npu_cli.errors import UsageError
 
 GRAMMAR = Grammar.of(typer.main.get_command(app))
-COMMANDS = ("transcribe", "models", "bench", "aie", "doctor")
+COMMANDS = ("transcribe", "models", "bench", "aie", "doctor", "emulate")
 
 
 def test_grammar_is_read_from_the_application():

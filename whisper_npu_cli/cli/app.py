@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from whisper_npu_cli import __version__
-from whisper_npu_cli.cli import aie, bench, doctor, models
+from whisper_npu_cli.cli import aie, bench, doctor, emulate, models
 from whisper_npu_cli.cli.argv import SWITCH_METAVAR, Grammar, rewrite
 from whisper_npu_cli.cli.flags import switch_value
 from whisper_npu_cli.cli.streams import (
@@ -37,6 +37,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(aie.app, name="aie")
 app.command()(bench.bench)
 app.command()(doctor.doctor)
+app.command()(emulate.emulate)
 
 
 def _version(wanted: bool) -> None:

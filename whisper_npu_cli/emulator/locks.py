@@ -1,0 +1,30 @@
+"""Which lock a number means, by who says it."""
+
+from __future__ import annotations
+
+from whisper_npu_cli.aie.facts.topology import FACTS, LOCK_WINDOWS, Tile, TileKind
+from whisper_npu_cli.emulator.state import Layout
+
+
+def lock_of_core(layout: Layout, tile: Tile, number: int) -> int | None:
+    """Index of the lock that a core calls `number`; None where there is no such neighbour."""
+    for (east, north), first in LOCK_WINDOWS.items():
+        if first <= number < first + FACTS[TileKind.CORE].locks:
+            other = Tile(tile.column + east, tile.row + north)
+            if other in layout.lock_base and other.kind is TileKind.CORE:
+                return layout.lock_base[other] + number - first
+    return None
+
+
+def lock_of_dma(layout: Layout, tile: Tile, number: int) -> int | None:
+    """Index of the lock that a tile's descriptors call `number`; None where there is none.
+
+    A memtile counts its west neighbour's locks first, then its own, then the east neighbour's.
+    """
+    count = FACTS[tile.kind].locks
+    if tile.kind is not TileKind.MEM:
+        return layout.lock_base[tile] + number if number < count else None
+    other = Tile(tile.column + number // count - 1, tile.row)
+    if number >= 3 * count or other not in layout.lock_base:
+        return None
+    return layout.lock_base[other] + number % count
