@@ -1,15 +1,15 @@
 """Modulo scheduling: one iteration of a loop started every II cycles, as early as units allow.
 
-Slack scheduling after Huff (1993): the operation with the least freedom is placed next, in a slot
-that the transitive distances to all placed operations permit; where units are taken, it pushes
-their holders out. Every variable has one register for all iterations (a loop-carried edge keeps
-the next write behind the last read), so lifetimes fit by construction; a body that needs values
-to live longer than II asks for unrolling, which gives every copy registers of its own.
+Depth-first search with few steps: the most urgent operation is placed next, in a slot that the
+transitive distances to all placed operations permit (slack windows after Huff, 1993) and that
+leaves every other operation a window. Several ideas of urgency are tried in turn. Every variable
+has one register for all iterations (a loop-carried edge keeps the next write behind the last
+read), so lifetimes fit by construction; a body that needs values to live longer than II asks for
+unrolling, which gives every copy registers of its own.
 """
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -32,41 +32,39 @@ _NEVER = -(10**6)
 
 @dataclass(frozen=True)
 class _Style:
-    """How one attempt searches.
+    """What is urgent in one search.
 
-    `weight` sets little freedom against a long way to go in choosing what comes next; `shake` is
-    the share of placed operations that a push loosens; `bottleneck` places the users of a unit
+    `slack` sets little freedom against a long way to go; `bottleneck` puts the users of a unit
     that is busy nearly all the time first; `backward` starts from the end, which keeps loads
     close to the users of their results and saves registers.
     """
 
-    weight: float
-    shake: float
+    slack: float
     bottleneck: bool = False
     backward: bool = False
 
 
 _STYLES = (
-    _Style(0.0, 0.0, bottleneck=True, backward=True),
-    _Style(0.5, 0.2, bottleneck=True, backward=True),
-    _Style(0.5, 0.2, backward=True),
-    _Style(0.0, 0.0),
-    _Style(0.5, 0.2),
-    _Style(0.5, 0.5),
-    _Style(0.0, 0.2),
-    _Style(1.0, 0.2),
+    _Style(0.0, bottleneck=True, backward=True),
+    _Style(0.5, bottleneck=True, backward=True),
+    _Style(1.0, bottleneck=True, backward=True),
+    _Style(0.0, backward=True),
+    _Style(0.0),
+    _Style(0.5),
+    _Style(1.0, bottleneck=True),
 )
 
 _FULL = 0.9
 """Share of the cycles from which on a unit counts as a bottleneck."""
 
-_BUDGET = 8
-_SMALL = 64
-"""Loops of fewer operations than this are tried again with other dice: it costs little."""
+_STEPS, _STEPS_PER_OPERATION = 200, 40
+"""Steps after which one search gives up."""
+
 _GRACE = 3
 """Cycles by which the interval may grow in search of a schedule that needs fewer registers."""
 
 Distances = npt.NDArray[np.int64]
+Window = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -210,88 +208,91 @@ def _attempts(problem: _Problem, interval: int, most_stages: int) -> Iterator[Pi
         return
     fewest = int(max(far.max(), 0)) // interval + 1
     for stages in range(fewest, min(most_stages, fewest + 2) + 1):
-        rounds = max(1, _SMALL // len(problem.operations))
-        for seed, style in enumerate(_STYLES * rounds):
-            search = _Search(problem, interval, stages, far, style, random.Random(seed))
-            found = search.run()
+        for style in _STYLES:
+            found = _Search(problem, interval, stages, far, style).run()
             if found is not None:
                 yield found
 
 
 class _Search:
-    """One run of the search with one way of breaking ties."""
+    """One search in one style."""
 
     def __init__(
-        self,
-        problem: _Problem,
-        interval: int,
-        stages: int,
-        far: Distances,
-        style: _Style,
-        dice: random.Random,
+        self, problem: _Problem, interval: int, stages: int, far: Distances, style: _Style
     ) -> None:
-        self.problem, self.interval, self.far, self.dice = problem, interval, far, dice
-        self.style, self.n = style, len(problem.operations)
-        self.horizon = stages * interval - 1
-        self.standing = self._standing()
+        self.problem, self.interval, self.far, self.style = problem, interval, far, style
+        self.n = len(problem.operations)
         self.times: dict[int, int] = {}
         self.chosen: dict[int, int] = {}
-        self.forced: dict[int, int] = {}
         self.table = Reservations(interval)
-        self.first = np.maximum(0, far.max(axis=0))
-        self.last = np.minimum(self.horizon, self.horizon - far.max(axis=1))
-        self._refresh()
-
-    def _refresh(self) -> None:
-        """The windows that the operations in place leave to the others."""
-        self.low, self.high = self.first, self.last
-        if self.times:
-            index = np.fromiter(self.times, dtype=np.int64)
-            times = np.fromiter(self.times.values(), dtype=np.int64)
-            self.low = np.maximum(self.low, (times[:, None] + self.far[index]).max(axis=0))
-            self.high = np.minimum(self.high, (times - self.far[:, index]).min(axis=1))
-
-    def _narrow(self, index: int, time: int) -> None:
-        self.low = np.maximum(self.low, time + self.far[index])
-        self.high = np.minimum(self.high, time - self.far[:, index])
-
-    def run(self) -> Pipeline | None:
-        """The schedule, or None when the budget is used up."""
-        if (self.first > self.last).any() or not all(
-            any(self.table.possible(form) for form in forms) for forms in self.problem.forms
-        ):
-            return None
-        for _ in range(_BUDGET * self.n + 16):
-            if len(self.times) == self.n:
-                return self._result()
-            index = self._next()
-            if not self._place(index):
-                self._force(index)
-        return None
-
-    def _next(self) -> int:
-        """The most urgent operation that has no place yet."""
-        urgency = self.style.weight * (self.high - self.low) + self.standing
-        urgency[list(self.times)] = np.inf
-        return int(urgency.argmin())
+        horizon = stages * interval - 1
+        self.low = np.maximum(0, far.max(axis=0))
+        self.high = np.minimum(horizon, horizon - far.max(axis=1))
+        self.standing = self._standing()
 
     def _standing(self) -> npt.NDArray[np.float64]:
         """The part of the urgency that does not change during the search; ties by position."""
-        backward = self.style.backward
-        to_go = self.far.max(axis=0) if backward else self.far.max(axis=1)
-        order = np.arange(self.n) * (-1 if backward else 1)
-        late = np.zeros(self.n)
+        to_go = self.far.max(axis=0 if self.style.backward else 1)
+        order = np.arange(self.n) * (-1 if self.style.backward else 1)
+        later = np.zeros(self.n)
         if self.style.bottleneck:
-            late[[i for i in range(self.n) if i not in self.problem.critical(self.interval)]] = 1e6
-        return late - (1 - self.style.weight) * to_go + order * 1e-4
+            critical = self.problem.critical(self.interval)
+            later[[i for i in range(self.n) if i not in critical]] = 1e6
+        return later - (1 - self.style.slack) * to_go + order * 1e-4
 
-    def _window(self, index: int) -> list[int]:
+    def run(self) -> Pipeline | None:
+        """The schedule, or None when the steps are used up."""
+        if (self.low > self.high).any():
+            return None
+        waiting: list[tuple[int, Iterator[tuple[int, int]], Window, Window]] = []
+        steps = _STEPS + _STEPS_PER_OPERATION * self.n
+        while len(self.times) < self.n and steps:
+            index = self._next()
+            waiting.append((index, self._places(index), self.low, self.high))
+            while waiting and steps:
+                steps -= 1
+                if self._advance(*waiting[-1]):
+                    break
+                waiting.pop()
+            if not waiting:
+                return None
+        return self._result() if len(self.times) == self.n else None
+
+    def _next(self) -> int:
+        """The most urgent operation that has no place yet."""
+        urgency = self.style.slack * (self.high - self.low) + self.standing
+        urgency[list(self.times)] = np.inf
+        return int(urgency.argmin())
+
+    def _advance(
+        self, index: int, places: Iterator[tuple[int, int]], low: Window, high: Window
+    ) -> bool:
+        """Put an operation into its next place that leaves all others a window."""
+        if index in self.times:
+            form = self.problem.forms[index][self.chosen.pop(index)]
+            self.table.remove(index, form, self.times.pop(index))
+        for time, number in places:
+            self.low = np.maximum(low, time + self.far[index])
+            self.high = np.minimum(high, time - self.far[:, index])
+            if (self.low <= self.high).all():
+                self.times[index], self.chosen[index] = time, number
+                self.table.add(index, self.problem.forms[index][number], time)
+                return True
+        self.low, self.high = low, high
+        return False
+
+    def _places(self, index: int) -> Iterator[tuple[int, int]]:
+        """(time, form) that are free when asked for, in the order in which they are wanted."""
         low, high = int(self.low[index]), int(self.high[index])
         if self.style.backward or any(u in self.times for u in self.problem.users[index]):
-            times = list(range(high, max(low, high - self.interval + 1) - 1, -1))
+            times = range(high, max(low, high - self.interval + 1) - 1, -1)
         else:
-            times = list(range(low, min(high, low + self.interval - 1) + 1))
-        return [t for t in times if self._allowed(index, t)]
+            times = range(low, min(high, low + self.interval - 1) + 1)
+        for time in times:
+            for number in self.problem.preference[index] if self._allowed(index, time) else ():
+                form = self.problem.forms[index][number]
+                if self.table.possible(form) and not self.table.blockers(form, time):
+                    yield time, number
 
     def _allowed(self, index: int, time: int) -> bool:
         """A partial-word store in the last bundle of a loop can be lost (shared facts 8.5)."""
@@ -299,37 +300,6 @@ class _Search:
             s.unit == "PART_WORD_STORE" and not s.reserved for s in self.problem.forms[index][0]
         )
         return not (partial and time % self.interval == self.interval - 1)
-
-    def _place(self, index: int) -> bool:
-        for time in self._window(index):
-            for number in self.problem.preference[index]:
-                form = self.problem.forms[index][number]
-                if self.table.possible(form) and not self.table.blockers(form, time):
-                    self._put(index, time, number)
-                    return True
-        return False
-
-    def _force(self, index: int) -> None:
-        times = sorted(self._window(index)) or [int(self.low[index])]
-        later = [t for t in times if t > self.forced.get(index, _NEVER)]
-        time = later[0] if later else self.dice.choice(times)
-        self.forced[index] = time
-        number = self.dice.randrange(len(self.problem.forms[index]))
-        loosened = {i for i in self.times if self.dice.random() < self.style.shake}
-        for other in loosened | self.table.blockers(self.problem.forms[index][number], time):
-            assert isinstance(other, int)
-            self._drop(other)
-        self._refresh()
-        self._put(index, time, number)
-
-    def _put(self, index: int, time: int, number: int) -> None:
-        self.times[index], self.chosen[index] = time, number
-        self.table.add(index, self.problem.forms[index][number], time)
-        self._narrow(index, time)
-
-    def _drop(self, index: int) -> None:
-        form = self.problem.forms[index][self.chosen.pop(index)]
-        self.table.remove(index, form, self.times.pop(index))
 
     def _result(self) -> Pipeline:
         start = min(self.times.values()) // self.interval * self.interval
