@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from whisper_npu_cli.emulator.core_state import View
 from whisper_npu_cli.emulator.jit import COMPILED, inline
 
@@ -35,40 +33,35 @@ def handle_of(view: View) -> Any:
 
 
 if COMPILED:
-    from numba import carray, types
+    from numba import types
     from numba.extending import intrinsic
 
-    _ANY = 1 << 40  # elements; nobody asks for the length
+    def _pointer_to(element: Any) -> Any:
+        """A compiled cast from an address to a pointer, which indexes without any checks."""
 
-    def _from_address(_: Any, address: Any) -> Any:
-        def generate(_: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            from llvmlite import ir
+        def cast(_: Any, address: Any) -> Any:
+            def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+                pointer = context.get_value_type(signature.return_type)
+                return builder.inttoptr(arguments[0], pointer)
 
-            return builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
+            return types.CPointer(element)(types.int64), generate
 
-        return types.voidptr(types.int64), generate
+        return intrinsic(cast)
 
-    _pointer: Any = intrinsic(_from_address)
+    _bytes, _shorts = _pointer_to(types.int8), _pointer_to(types.int16)
+    _words, _longs = _pointer_to(types.int32), _pointer_to(types.int64)
+    _floats, _doubles = _pointer_to(types.float32), _pointer_to(types.float64)
+    _flags = _pointer_to(types.uint8)
 
     @inline
     def view(handle: Any) -> Any:
         """The arrays of a handle, made where they are used at no cost."""
-        state, memory, known = (
-            _pointer(handle.state),
-            _pointer(handle.memory),
-            _pointer(handle.known),
-        )
+        state, memory, known = handle.state, handle.memory, handle.known
         return View(
-            carray(state, _ANY, np.int32), carray(state, _ANY, np.int64),
-            carray(state, _ANY, np.int8), carray(state, _ANY, np.int16),
-            carray(state, _ANY, np.float32), carray(state, _ANY, np.float64),
-            carray(memory, _ANY, np.int32), carray(memory, _ANY, np.int64),
-            carray(memory, _ANY, np.int8), carray(memory, _ANY, np.int16),
-            carray(known, _ANY, np.uint8), carray(known, _ANY, np.int64),
-            carray(_pointer(handle.operations), _ANY, np.int32),
-            carray(_pointer(handle.bundles), _ANY, np.int32),
-            carray(_pointer(handle.checks), _ANY, np.int32),
-            carray(_pointer(handle.starts), _ANY, np.int32),
+            _words(state), _longs(state), _bytes(state), _shorts(state), _floats(state),
+            _doubles(state), _words(memory), _longs(memory), _bytes(memory), _shorts(memory),
+            _flags(known), _longs(known), _words(handle.operations), _words(handle.bundles),
+            _words(handle.checks), _words(handle.starts),
         )  # fmt: skip
 
 else:

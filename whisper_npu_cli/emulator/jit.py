@@ -57,6 +57,7 @@ def _compile(function: F, **options: bool) -> F:
         return function
     import numba
 
+    numba.config.SLP_VECTORIZE = 1  # products and sums of lanes become vector instructions
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = cache_folder(before)
     try:

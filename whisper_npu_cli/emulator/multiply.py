@@ -16,7 +16,7 @@ import numpy as np
 
 from whisper_npu_cli.emulator.core_state import WIDE
 from whisper_npu_cli.emulator.handle import Handle, view
-from whisper_npu_cli.emulator.jit import COMPILED, inline, inner
+from whisper_npu_cli.emulator.jit import inline, inner
 from whisper_npu_cli.emulator.numbers import wrap32, wrap64
 
 ZERO_ACCUMULATOR, SHIFT_16, NEGATE_PRODUCT, NEGATE_FIRST, NEGATE_SECOND = 0, 10, 11, 12, 13
@@ -138,11 +138,14 @@ def multiply_int32(h: Handle, depth: int, out: int) -> None:
 def dot_int8(h: Handle, x: int, y: int) -> int:
     """Eight products: bytes from x on, every eighth byte from y on (byte indices)."""
     b = view(h).b
-    return (
-        b[x] * b[y] + b[x + 1] * b[y + 8] + b[x + 2] * b[y + 16] + b[x + 3] * b[y + 24]
-        + b[x + 4] * b[y + 32] + b[x + 5] * b[y + 40] + b[x + 6] * b[y + 48]
-        + b[x + 7] * b[y + 56]
-    )  # fmt: skip
+    total = np.int32(b[x]) * np.int32(b[y])
+    total += np.int32(b[x + 1]) * np.int32(b[y + 8])
+    total += np.int32(b[x + 2]) * np.int32(b[y + 16])
+    total += np.int32(b[x + 3]) * np.int32(b[y + 24])
+    total += np.int32(b[x + 4]) * np.int32(b[y + 32])
+    total += np.int32(b[x + 5]) * np.int32(b[y + 40])
+    total += np.int32(b[x + 6]) * np.int32(b[y + 48])
+    return int(total + np.int32(b[x + 7]) * np.int32(b[y + 56]))
 
 
 @inner
@@ -213,7 +216,7 @@ def integer_products(h: Handle, control: int, x: int, y: int, out: int) -> int:
     mode = shape & 3
     if kind < 0 or mode == FLOAT32 or control >> 16 != 0:
         return -1
-    if COMPILED and shape == SHAPE_INT8 and control >> SIGNED_Y & 3 == 3:
+    if shape == SHAPE_INT8 and control >> SIGNED_Y & 3 == 3:
         multiply_int8(h, x, y, out)
         return 256
     x_count = rows * depth

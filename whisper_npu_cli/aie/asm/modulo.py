@@ -57,7 +57,7 @@ _STYLES = (
 _FULL = 0.9
 """Share of the cycles from which on a unit counts as a bottleneck."""
 
-_STEPS, _STEPS_PER_OPERATION = 200, 40
+_STEPS, _STEPS_PER_OPERATION = 200, 120
 """Steps after which one search gives up."""
 
 _GRACE = 3
