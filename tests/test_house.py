@@ -22,7 +22,9 @@ MAY_IMPORT = {
     "pipeline": {"", "errors", "engines"},
     "engines": {"", "errors"},
     "aie": {"errors"},
-    "npu": {"errors"},
+    "pseudorandom": set(),
+    "kernels": {"errors", "aie", "pseudorandom"},
+    "npu": {"errors", "pseudorandom"},
     "emulator": {"errors", "aie"},
 }
 # the emulator learns a design from its bytes, never from what made them

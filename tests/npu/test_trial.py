@@ -141,8 +141,8 @@ def test_a_wedged_device_is_given_up(laptop, monkeypatch):
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        ("wrong", "out.bin: 3 of 3 bytes differ, the first at 0"),
-        ("lost", "out.bin: nothing was written"),
+        ("wrong", "buffer 1: its 100 bytes are wrong, they begin with d0d13eaf"),
+        ("lost", "buffer 1: nothing was written"),
         ("timeout", "the run ended in state"),
     ],
 )

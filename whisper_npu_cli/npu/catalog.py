@@ -1,7 +1,9 @@
 """The shipped XCLBINs: `manifest.json` beside them, each file checked against its hash.
 
 The manifest is `{"xclbins": [{"file": NAME, "sha256": HEX, "golden": GOLDEN or absent}, ...]}`;
-further keys are left to those who need them. GOLDEN is one run with a known answer, see selftest.
+further keys are for people. GOLDEN is one run with a known answer (see selftest):
+`{"sequence": NAME, "sequence_sha256": HEX, "arguments": [...]}`, where an argument is
+`{"random": LABEL, "size": BYTES}` or `{"expect_sha256": HEX, "size": BYTES}`.
 """
 
 from __future__ import annotations
@@ -21,10 +23,15 @@ FOLDERS = (PACKAGE / "xclbins", PACKAGE.parent / "xclbins")
 
 @dataclass(frozen=True)
 class Argument:
-    """One buffer of a known-answer run: a file to fill it with, or the file that it must hold."""
+    """One buffer of a known-answer run, of `size` bytes.
 
-    file: Path
-    expected: bool
+    An input holds the pseudorandom bytes that belong to `label`; a result must have the hash
+    `sha256`, which is empty for an input.
+    """
+
+    size: int
+    label: str = ""
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,7 @@ class Golden:
     """A run with a known answer: the instruction words and the buffers, in kernel order."""
 
     sequence: Path
+    sequence_sha256: str
     arguments: tuple[Argument, ...]
 
 
@@ -44,13 +52,17 @@ class Overlay:
     golden: Golden | None
 
     def fault(self) -> str:
-        """What is wrong with the file; empty when it is the one that the manifest names."""
-        try:
-            content = self.path.read_bytes()
-        except OSError as error:
-            return f"{self.path} cannot be read ({error.strerror})"
-        if hashlib.sha256(content).hexdigest() != self.sha256:
-            return f"{self.path} is not the file that the manifest names (sha256)"
+        """What is wrong with its files; empty when they are those that the manifest names."""
+        files = [(self.path, self.sha256)]
+        if self.golden:
+            files.append((self.golden.sequence, self.golden.sequence_sha256))
+        for path, sha256 in files:
+            try:
+                content = path.read_bytes()
+            except OSError as error:
+                return f"{path} cannot be read ({error.strerror})"
+            if hashlib.sha256(content).hexdigest() != sha256:
+                return f"{path} is not the file that the manifest names (sha256)"
         return ""
 
 
@@ -83,10 +95,13 @@ def _overlay(folder: Path, entry: dict[str, Any]) -> Overlay:
 
 
 def _golden(folder: Path, golden: dict[str, Any]) -> Golden:
-    arguments = tuple(
-        Argument(folder / (argument.get("expect") or argument["input"]), "expect" in argument)
-        for argument in golden["arguments"]
-    )
-    if not any(argument.expected for argument in arguments):
+    arguments = tuple(map(_argument, golden["arguments"]))
+    if not any(argument.sha256 for argument in arguments):
         raise ValueError("a golden vector without an expected buffer proves nothing")
-    return Golden(folder / golden["sequence"], arguments)
+    return Golden(folder / golden["sequence"], golden["sequence_sha256"], arguments)
+
+
+def _argument(argument: dict[str, Any]) -> Argument:
+    if "expect_sha256" in argument:
+        return Argument(argument["size"], sha256=argument["expect_sha256"])
+    return Argument(argument["size"], label=argument["random"])
