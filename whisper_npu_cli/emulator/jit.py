@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-COMPILED = os.environ.get("NUMBA_DISABLE_JIT", "0") == "0"
-"""False under NUMBA_DISABLE_JIT=1: the functions then run as plain Python, without numba."""
+COMPILED = os.environ.get("WHISPER_NPU_UNCOMPILED", "0") != "1"
+"""False under WHISPER_NPU_UNCOMPILED=1: the functions then run as plain Python, to debug them."""
 
 
 @cache

@@ -304,16 +304,19 @@ def normal(pattern: int) -> int:
 
 @inline
 def dot_float(h: Handle, x: int, y: int) -> float:
-    """Eight products of float32 added up in order: from x on, and every fourth from y on."""
+    """Eight products added up in order: from x on, and every fourth from y on.
+
+    In double precision; numba's float() would leave float32 as it is.
+    """
     f = view(h).f
-    total = float(f[x]) * float(f[y])
-    total += float(f[x + 1]) * float(f[y + 4])
-    total += float(f[x + 2]) * float(f[y + 8])
-    total += float(f[x + 3]) * float(f[y + 12])
-    total += float(f[x + 4]) * float(f[y + 16])
-    total += float(f[x + 5]) * float(f[y + 20])
-    total += float(f[x + 6]) * float(f[y + 24])
-    return total + float(f[x + 7]) * float(f[y + 28])
+    total = np.float64(f[x]) * np.float64(f[y])
+    total += np.float64(f[x + 1]) * np.float64(f[y + 4])
+    total += np.float64(f[x + 2]) * np.float64(f[y + 8])
+    total += np.float64(f[x + 3]) * np.float64(f[y + 12])
+    total += np.float64(f[x + 4]) * np.float64(f[y + 16])
+    total += np.float64(f[x + 5]) * np.float64(f[y + 20])
+    total += np.float64(f[x + 6]) * np.float64(f[y + 24])
+    return total + np.float64(f[x + 7]) * np.float64(f[y + 28])
 
 
 @inner
@@ -329,8 +332,8 @@ def float_products(h: Handle, control: int, x: int, y: int, out: int) -> int:
         v.w[WIDE + 128 + i] = wrap32(normal(int(v.h[2 * y + i])) << 16)
     if kind == ELEMENTWISE:
         for i in range(16):
-            low = float(v.f[WIDE + i]) * float(v.f[WIDE + 128 + i])
-            high = float(v.f[WIDE + 16 + i]) * float(v.f[WIDE + 144 + i])
+            low = np.float64(v.f[WIDE + i]) * np.float64(v.f[WIDE + 128 + i])
+            high = np.float64(v.f[WIDE + 16 + i]) * np.float64(v.f[WIDE + 144 + i])
             v.g[out // 2 + i] = low + high
         return 32
     for row in range(4):
@@ -356,8 +359,8 @@ def add_up_float(
         if p != 0:
             total = p * v.g[product // 2 + i]
         if first != 0:
-            term = first * flushed(float(v.f[a + i]))
+            term = first * flushed(np.float64(v.f[a + i]))
             total = total + term if p != 0 else term
         if second != 0:
-            total += second * flushed(float(v.f[b + i]))
-        v.f[out + i] = np.float32(flushed(float(np.float32(total))))
+            total += second * flushed(np.float64(v.f[b + i]))
+        v.f[out + i] = np.float32(flushed(np.float64(np.float32(total))))
