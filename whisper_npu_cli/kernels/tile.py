@@ -25,7 +25,7 @@ PIECE = 2048
 HEADER = OWN + 0x0000
 HEADER_BYTES = 256
 PLACE = OWN + 0x0100
-"""int32 row (0 to 3, counted from the first core row) and column (0 to 3) of this core."""
+"""int32[4] of this core: column 0 to 3; core row 0 to 3; row // 2; row % 2 times PIECE."""
 WORK = OWN + 0x0140
 """Small tables of an operation, up to OUT."""
 OUT = OWN + 0x1000
@@ -40,6 +40,7 @@ BANKS = {"header": 0, "work": 0, "out": 0, "side": 0, "a": 1, "b": 2, "c": 3}
 LOCKS = {"a_free": 0, "a_full": 1, "b_free": 2, "b_full": 3, "out_free": 4, "out_full": 5}
 """Lock numbers of a core tile; its own core sees them from 48 on."""
 OWN_LOCKS = 48
+VECTOR = 64
 
 
 @dataclass
@@ -108,9 +109,34 @@ class Tile:
     def parameter(self, number: int, to: Value | None = None) -> Value:
         """Word `number` of the operation's header, as a scalar (or `to`)."""
         pointer = self.p.pointer("header", HEADER + 4 * number)
-        return self.p.lda(pointer[0], to=to) if to is not None else self.p.lda(pointer[0])
+        return self.p.lda(pointer[0], to=to if to is not None else self.p.scalar("parameter"))
 
-    def place(self) -> tuple[Value, Value]:
-        """Row and column of this core, 0 to 3."""
-        pointer = self.p.pointer("work", PLACE)
-        return self.p.lda(pointer[0]), self.p.lda(pointer[4])
+    def place(self, number: int) -> Value:
+        """Word `number` of PLACE."""
+        return self.p.lda(self.p.pointer("work", PLACE + 4 * number)[0], to=self.p.scalar("place"))
+
+    def read_header(self) -> None:
+        """Take the chunk that starts an operation: its header to HEADER, the payload to SIDE."""
+        p = self.p
+        self.b.take()
+        source = p.pointer("b", self.b.at)
+        _copy(p, source, p.pointer("header", HEADER), HEADER_BYTES // VECTOR)
+        _copy(p, source, p.pointer("side", SIDE), (CHUNK - HEADER_BYTES) // VECTOR)
+        self.b.give()
+
+
+def _copy(p: Program, source: Value, target: Value, vectors: int) -> None:
+    """Copy 64-byte vectors; both pointers move on."""
+    with p.loop(vectors):
+        data = p.load_x(source)
+        p.vst(data.hi, target[VECTOR // 2])
+        p.vst(data.lo, target.post(VECTOR))
+
+
+def clear_accumulators(p: Program) -> None:
+    """Zeros to C: its first products ignore what it holds, but silicon and emulator read it."""
+    zero = p.vbcst_32(p.const(0))
+    c = p.pointer("c", C)
+    with p.loop(2 * CHUNK // VECTOR):
+        p.vst(zero.hi, c[VECTOR // 2])
+        p.vst(zero.lo, c.post(VECTOR))
