@@ -145,8 +145,6 @@ class DecodedProgram:
                 row[column] = value
             row[m.CHECK] = self._add_checks(operation.checked)
             row[m.CHECKS] = len(operation.checked)
-            row[m.CHECK_LATE] = self._add_checks(operation.checked_late)
-            row[m.CHECKS_LATE] = len(operation.checked_late)
         self.view = self.view._replace(u=self._rows)
         return first * m.ROW
 
@@ -233,6 +231,6 @@ def _without_step(access: MicroOperation) -> list[MicroOperation]:
     }  # fmt: skip
     plain = MicroOperation(
         columns | {m.MODE: POINTER}, access.reads, frozenset(), access.checked,
-        access.checked_late, access.forwarded,
+        access.forwarded,
     )  # fmt: skip
     return [plain, MicroOperation(step, access.reads)]

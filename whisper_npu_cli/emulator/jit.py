@@ -52,7 +52,15 @@ def inline(function: F) -> F:
     )
 
 
-def _compile(function: F, **options: bool) -> F:
+def merged(function: F) -> F:
+    """The function's text put where it is called from, before anything is compiled.
+
+    For long functions with one caller: `inline` would have them optimised on their own, too.
+    """
+    return _compile(function, cache=False, inline="always")
+
+
+def _compile(function: F, **options: Any) -> F:
     if not COMPILED:
         return function
     import numba

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from whisper_npu_cli.emulator.core_state import WIDE
+from whisper_npu_cli.emulator.core_state import UNIT, WIDE
 from whisper_npu_cli.emulator.handle import Handle, view
 from whisper_npu_cli.emulator.jit import inline, inner
+from whisper_npu_cli.emulator.landing import ALL, units_known
 from whisper_npu_cli.emulator.numbers import wrap32, wrap64
 
 ZERO_ACCUMULATOR, SHIFT_16, NEGATE_PRODUCT, NEGATE_FIRST, NEGATE_SECOND = 0, 10, 11, 12, 13
@@ -65,6 +66,12 @@ SHAPES = np.array([_NO_SHAPE] * (SHAPE_MASK + 1), np.int32)
 for _key, _row in _SHAPES.items():
     SHAPES[shape_number(*_key)] = _row
 
+USED_UNITS = np.zeros((SHAPE_MASK + 1, 2), np.int32)
+"""Units of 256 bits of x and of y that a shape uses."""
+for _key, (_kind, _x, _y, _rows, _depth, _columns) in _SHAPES.items():
+    _y_count = _rows * _depth if _kind == ELEMENTWISE else _depth * _columns
+    USED_UNITS[shape_number(*_key)] = -(-_rows * _depth * _x // 256), -(-_y_count * _y // 256)
+
 FORM_PRODUCT, FORM_FIRST, FORM_SECOND = 1, 2, 4
 """A form takes the product, the first accumulator, the second; bits of a form number."""
 MINUS_PRODUCT, MINUS_FIRST, MINUS_SECOND = 8, 16, 32
@@ -91,6 +98,21 @@ def shape_of(control: int) -> int:
 def bit(control: int, number: int) -> bool:
     """A bit of the control word."""
     return (control >> number) & 1 == 1
+
+
+@inline
+def product_known(h: Handle, shape: int, x: int, y: int) -> int:
+    """A bit for each 256 bits of the products: whether the lanes that go into them are known.
+
+    Lanes of an operand that the shape does not use may be unknown.
+    """
+    x_units, y_units = int(USED_UNITS[shape, 0]), int(USED_UNITS[shape, 1])
+    x_known, y_known = units_known(h, x, x_units * UNIT), units_known(h, y, y_units * UNIT)
+    if SHAPES[shape, 0] == ELEMENTWISE and SHAPES[shape, 4] == 1:
+        both = x_known & y_known
+        return (both & 1) * 3 | (both >> 1) * 12
+    whole = x_known == (1 << x_units) - 1 and y_known == (1 << y_units) - 1
+    return ALL if whole else 0
 
 
 @inner

@@ -28,7 +28,7 @@ class MicroOperation:
     """A row to be, with what orders it within its bundle.
 
     columns: column of the row -> value. reads, writes: flags of the registers that it reads and
-    writes in its first cycle. checked, checked_late: flags of the registers that have to be known.
+    writes in its first cycle. checked: flags of the registers that have to be known.
     forwarded: it takes vectors from a forwarding path.
     """
 
@@ -36,7 +36,6 @@ class MicroOperation:
     reads: frozenset[int] = frozenset()
     writes: frozenset[int] = frozenset()
     checked: tuple[int, ...] = ()
-    checked_late: tuple[int, ...] = ()
     forwarded: bool = False
 
     def with_columns(self, columns: dict[int, int]) -> MicroOperation:
@@ -125,12 +124,11 @@ class Operation:
     # ------------------------------------------------------------------ rows
 
     def make(
-        self, kind: int, columns: dict[int, int], unchecked: tuple[str, ...] = (),
-        late: tuple[str, ...] = (),
-    ) -> MicroOperation:  # fmt: skip
+        self, kind: int, columns: dict[int, int], unchecked: tuple[str, ...] = ()
+    ) -> MicroOperation:
         """A micro-operation that reads and writes what the instruction does.
 
-        unchecked: operands that may be unknown; late: registers to be checked in a later stage.
+        unchecked: operands that may be unknown, because the result then is unknown, too.
         """
         free = {self.value(name) for name in unchecked if self.has(name)}
         reads, writes, checked = set[int](), set[int](), list[int]()
@@ -148,7 +146,7 @@ class Operation:
                 checked += numbers
         return MicroOperation(
             {micro.KIND: kind} | columns, frozenset(reads), frozenset(writes),
-            tuple(dict.fromkeys(checked)), tuple(f for r in late for f in flags(r)), forwarded,
+            tuple(dict.fromkeys(checked)), forwarded,
         )  # fmt: skip
 
     def scalar_result(self, register: str) -> dict[int, int]:

@@ -8,11 +8,24 @@ from whisper_npu_cli.aie.asm.instruction import Instruction
 from whisper_npu_cli.aie.facts.slots import NOPS
 from whisper_npu_cli.emulator import micro as m
 from whisper_npu_cli.emulator import scalar
-from whisper_npu_cli.emulator.core_state import LR, SP, flags, word
+from whisper_npu_cli.emulator.core_state import (
+    CONTROL,
+    CONTROL_COUNT,
+    LC,
+    LE,
+    LR,
+    LS,
+    SP,
+    flags,
+    word,
+)
 from whisper_npu_cli.emulator.operation import MicroOperation, NotModelledError, Operation
 from whisper_npu_cli.emulator.translate_vector import memory_access, vector_operation
 
 Rows = list[MicroOperation]
+
+DECIDING = {LC, LS, LE, *range(CONTROL, CONTROL + CONTROL_COUNT)}
+"""Registers that act by what they hold, without an instruction that names them."""
 
 
 def translate(instruction: Instruction, constant: Callable[[int], int], returns: int) -> Rows:
@@ -47,7 +60,8 @@ def _scalar(o: Operation) -> Rows:
         source = sources[0]
         columns[m.N2] = flags(source)[0] if isinstance(source, str) else -1
         names = tuple(p.name for p in o.opcode.operands)
-        return [o.make(m.COPY, columns, unchecked=names)]
+        decides = word(result) in DECIDING
+        return [o.make(m.COPY, columns, unchecked=() if decides else names)]
     if len(sources) > 1:
         columns[m.B] = o.at(sources[1])
     if o.mnemonic.startswith("sel."):
