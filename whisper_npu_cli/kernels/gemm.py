@@ -165,17 +165,18 @@ def add_bias_and_residual(p: Program, t: Tile, bias: Value, matrix: Value) -> No
     wanted = t.parameter(Word.RESIDUAL)
     pair, parity = t.place(2), t.place(3)
     base, piece, second = p.scalar("residual"), p.scalar("piece"), p.scalar("second")
-    steps = p.new("d", "residual_steps")
-    p.const(3, steps.dn)
-    p.const(0, steps.dc)
+    steps = [p.new("d", "residual_steps") for _ in range(2)]  # each counts for one pointer
     p.const(ZEROS_AT, base)
-    for value in (piece, second, steps.m, steps.dj):
+    for value in (piece, second, *(v for d in steps for v in (d.m, d.dj, d.dc))):
         p.const(0, value)
+    for d in steps:
+        p.const(3, d.dn)
     with p.if_nonzero(wanted):
         p.const(2 * PIECE, piece)
         p.const(512, second)
-        p.const(640, steps.m)
-        p.const(128, steps.dj)
+        for d in steps:
+            p.const(640, d.m)
+            p.const(128, d.dj)
     with p.if_nonzero(p.and_(wanted, pair)):
         t.b.skip()
         t.b.skip()
@@ -197,7 +198,13 @@ def add_bias_and_residual(p: Program, t: Tile, bias: Value, matrix: Value) -> No
 
 
 def _finish_piece(
-    p: Program, total: Value, bias: Value, base: Value, second: Value, steps: Value, matrix: Value
+    p: Program,
+    total: Value,
+    bias: Value,
+    base: Value,
+    second: Value,
+    steps: list[Value],
+    matrix: Value,
 ) -> None:
     """Eight blocks of C: plus bias, plus residual, rounded to bf16."""
     lanes = p.product_mode(Shape.BF16_LANES_16X2)
@@ -220,11 +227,11 @@ def _finish_piece(
             added = p.load_x(column, columns if j == 3 else VECTOR)
             for row in sums:
                 p.vmac_f(row[j], ones, added, matrix, to=row[j])
-        for row, pointer in zip(sums, residual, strict=True):
+        for row, pointer, step in zip(sums, residual, steps, strict=True):
             left = p.vector(512, "left")
             p.vld(pointer[VECTOR], to=left.lo)
             p.vld(pointer[VECTOR + 32], to=left.hi)
-            first = p.load_x(pointer, steps)
+            first = p.load_x(pointer, step)
             for mode, tiles in ((evens, (0, 2)), (odds, (1, 3))):
                 mixed = p.vshuffle(first, left, mode)
                 for j, half in zip(tiles, (lower, upper), strict=True):
