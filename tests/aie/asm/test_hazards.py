@@ -19,7 +19,7 @@ def look(text: str) -> Survey:
     [
         ("lda r0, [p0, #0]\nnop\nnop\nnop\nnop\nmul r0, r1, r2", "write r0 in one cycle"),
         ("st.s8 r0, [p0, #0]\nlda r1, [p0, #4]", "need PART_WORD_STORE in one cycle"),
-        ("vmul.f bml0, x0, x2, r0\nnop\nnop\nnop\nvmov bml0, bml1", "write amll0 in one cycle"),
+        ("vmul.f bml0, x0, x2, r0\nnop\nnop\nnop\nvmov bml0, bml1", "write amlh0 in one cycle"),
     ],
 )
 def test_collisions(text: str, fault: str) -> None:

@@ -122,7 +122,9 @@ def _meet(found: Survey, one: _Issue, two: _Issue) -> None:
         for right in two.plan.writes:
             if left.cycle == right.cycle + later:
                 shared = {*units(left.register)} & {*units(right.register)}
-                found.faults += [f"{one} and {two} write {unit} in one cycle" for unit in shared]
+                found.faults += [
+                    f"{one} and {two} write {unit} in one cycle" for unit in sorted(shared)
+                ]
 
 
 # Results and readers ------------------------------------------------------------------------------
