@@ -176,9 +176,7 @@ class EncoderPlan:
         """Queries, keys and values in one product, each tile in the order of its reader."""
         heads = self.sizes.encoder_heads
         q = self._queries
-        targets = [
-            replace(t, order=SECOND_TRANSPOSED) for t in columns_of(q)[:heads]
-        ]
+        targets = [replace(t, order=SECOND_TRANSPOSED) for t in columns_of(q)[:heads]]
         targets += [self._keys.target(h, values) for values in (False, True) for h in range(heads)]
         targets += [self._scratch] * (-len(targets) % NETS)
         self._products(f"{scope}.qkv", self._normal, tuple(targets), _qkv(scope))

@@ -104,11 +104,7 @@ class Activations:
             for number in range(self.passes):
                 starts[self.row(net, number)] = self.start(net, number)
         columns = np.arange(self.columns) * self.column_step
-        return (
-            starts[:, None, None]
-            + columns[None, :, None]
-            + np.arange(PIECES) * self.piece_step
-        )
+        return starts[:, None, None] + columns[None, :, None] + np.arange(PIECES) * self.piece_step
 
     def pack(self, matrix: NDArray[np.float32]) -> NDArray[np.uint16]:
         """A matrix (float32, up to rows x columns tiles; the rest is zero) as it lies in memory."""

@@ -107,9 +107,7 @@ class Gemm:
         chunk = words.tobytes() + payload.tobytes()
         return chunk + bytes(CHUNK - len(chunk))
 
-    def pack(
-        self, right: NDArray[np.float32], bias: NDArray[np.float32]
-    ) -> NDArray[np.uint8]:
+    def pack(self, right: NDArray[np.float32], bias: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The right operand (float32[K, N], bias[N]) as net B streams it: uint8[NETS, bytes]."""
         full = np.zeros((self.depth * TILE, self.panels * NETS * TILE), np.uint16)
         full[: right.shape[0], : right.shape[1]] = to_bfloat16(right)
@@ -148,7 +146,9 @@ class Gemm:
             start, size = CHUNK * (1 + panel * self.depth), CHUNK * self.depth
             if self.residual is None:
                 found += [
-                    Transfer(f"b{c}", (self._weights(c, start, size),), self.left.passes, token=True)
+                    Transfer(
+                        f"b{c}", (self._weights(c, start, size),), self.left.passes, token=True
+                    )
                     for c in range(NETS)
                 ]
                 continue
@@ -210,9 +210,7 @@ class LayerNorm:
         """Memory of header, gamma and beta."""
         return CHUNK * layer_norm.header_chunks(self.width)
 
-    def pack(
-        self, gamma: NDArray[np.float32], beta: NDArray[np.float32]
-    ) -> NDArray[np.uint8]:
+    def pack(self, gamma: NDArray[np.float32], beta: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Header with gamma and beta (float32[width]): uint8[1, bytes], the same for all nets."""
         data = layer_norm.header(self.source.passes, gamma, beta)
         return np.frombuffer(data, np.uint8)[None]
