@@ -142,8 +142,8 @@ def test_a_wedged_device_is_given_up(laptop, monkeypatch):
     ("answer", "told"),
     [
         ("wrong", "buffer 1: its 100 bytes are wrong, they begin with d0d13eaf"),
-        ("lost", "buffer 1: nothing was written"),
-        ("timeout", "the run ended in state"),
+        ("lost", "it says that it is done, and wrote nothing"),
+        ("timeout", "the NPU hangs: the command ended in state ERT_CMD_STATE_TIMEOUT"),
     ],
 )
 def test_a_wrong_answer_is_never_ready(laptop, answer, told):
