@@ -1,14 +1,14 @@
 """Whisper's encoder as operations of the transformer overlay: buffers, weights, launches.
 
-Buffer 0 of a launch holds activations, buffer 1 weights. A window is one launch: two convolutions
-as matrix products, the layers, the last normalisation; nothing comes back to the host in between.
+Buffer 0 of a launch holds activations, buffer 1 weights. A window is one launch for each layer; the
+first begins with the two convolutions, as matrix products, and the last ends with the last
+normalisation. Nothing comes back to the host in between.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +54,18 @@ ACTIVATIONS, WEIGHTS = 0, 1
 
 
 @dataclass(frozen=True)
+class Launch:
+    """Stages in order, and what they leave behind. All of a stage may run at the same time."""
+
+    stages: list[list[Packed]]
+    output: Activations
+
+    def transfers(self) -> list[list[Transfer]]:
+        """The host's transfers, stage by stage."""
+        return [[t for p in stage for t in p.operation.transfers()] for stage in self.stages]
+
+
+@dataclass(frozen=True)
 class Packed:
     """An operation with what makes its weights: uint8, as they lie in memory."""
 
@@ -76,12 +88,13 @@ class EncoderPlan:
             )
         self.sizes = sizes
         self._room = {ACTIVATIONS: 0, WEIGHTS: 0}
-        self.stages: list[list[Packed]] = []
-        """Operations by stage; all of a stage may run without waiting for each other."""
+        self.launches: list[Launch] = []
+        self._stages: list[list[Packed]] = []
         width, wide = sizes.d_model // TILE, sizes.encoder_ffn // TILE
         self.mel = self._matrix(TAPS * ROWS, -(-(TAPS * sizes.n_mels + 2) // TILE), Order.STREAM)
         self._conv1 = self._matrix(TAPS * ROWS, width)
-        self._x, self._y = self._matrix(ROWS, width), self._matrix(ROWS, width)
+        self._x = [self._matrix(ROWS, width) for _ in range(2)]
+        self._y = self._matrix(ROWS, width)
         self._normal = self._matrix(ROWS, width, Order.UNITS)
         self._queries = self._matrix(ROWS, width)
         self._mixed = self._matrix(ROWS, width, Order.TILES)
@@ -91,7 +104,7 @@ class EncoderPlan:
         scratch = self._take(ACTIVATIONS, 8 * ROWS * TILE_WORDS)
         self._scratch = Target(scratch // 4, pair_step=4 * TILE_WORDS)
         self.positions = self._matrix(ROWS, width, argument=WEIGHTS)
-        self.result = replace(self._normal)
+        self.result = self._matrix(ROWS, width, Order.UNITS)
         self._build()
 
     # Memory --------------------------------------------------------------------------------------
@@ -118,19 +131,27 @@ class EncoderPlan:
         sizes = self.sizes
         conv2 = replace(self._conv1, rows=ROWS, columns=TAPS * self._conv1.columns)
         self._gemm("conv1", self.mel, self._conv1, _conv1, gelu=True)
-        self._gemm("conv2", conv2, self._x, _conv2, gelu=True, residual=self.positions)
+        self._gemm("conv2", conv2, self._x[0], _conv2, gelu=True, residual=self.positions)
         for n in range(sizes.encoder_layers):
+            # a launch must not write where it reads: it may have to be repeated
+            before, after = self._x[n % 2], self._x[(n + 1) % 2]
             scope = f"model.encoder.layers.{n}"
-            self._norm(f"{scope}.self_attn_layer_norm", self._x)
+            self._norm(f"{scope}.self_attn_layer_norm", before, self._normal)
             self._project(f"{scope}.self_attn")
             self._attend(scope)
-            out = f"{scope}.self_attn.out_proj"
-            self._gemm(out, self._mixed, self._y, _linear(out), residual=self._x)
-            self._norm(f"{scope}.final_layer_norm", self._y)
-            self._gemm(f"{scope}.fc1", self._normal, self._wide, _linear(f"{scope}.fc1"), gelu=True)
-            fc2 = f"{scope}.fc2"
-            self._gemm(fc2, self._wide, self._x, _linear(fc2), residual=self._y)
-        self._norm("model.encoder.layer_norm", self._x)
+            out, fc1, fc2 = f"{scope}.self_attn.out_proj", f"{scope}.fc1", f"{scope}.fc2"
+            self._gemm(out, self._mixed, self._y, _linear(out), residual=before)
+            self._norm(f"{scope}.final_layer_norm", self._y, self._normal)
+            self._gemm(fc1, self._normal, self._wide, _linear(fc1), gelu=True)
+            self._gemm(fc2, self._wide, after, _linear(fc2), residual=self._y)
+            if n + 1 < sizes.encoder_layers:
+                self._launch(after)
+        self._norm("model.encoder.layer_norm", after, self.result)
+        self._launch(self.result)
+
+    def _launch(self, output: Activations) -> None:
+        self.launches.append(Launch(self._stages, output))
+        self._stages = []
 
     def _gemm(
         self,
@@ -163,12 +184,12 @@ class EncoderPlan:
             at = self._take(WEIGHTS, NETS * made.column_bytes)
             made = replace(made, weights=Weights(WEIGHTS, at))
             stage.append(Packed(name, made, _packer(made, right, first * TILE, last * TILE)))
-        self.stages.append(stage)
+        self._stages.append(stage)
 
-    def _norm(self, name: str, source: Activations) -> None:
-        made = LayerNorm(source, self._normal, Weights(WEIGHTS, 0), self.sizes.d_model)
+    def _norm(self, name: str, source: Activations, result: Activations) -> None:
+        made = LayerNorm(source, result, Weights(WEIGHTS, 0), self.sizes.d_model)
         made = replace(made, weights=Weights(WEIGHTS, self._take(WEIGHTS, made.column_bytes)))
-        self.stages.append(
+        self._stages.append(
             [Packed(name, made, lambda t: made.pack(t(f"{name}.weight"), t(f"{name}.bias")))]
         )
 
@@ -187,23 +208,16 @@ class EncoderPlan:
             SOURCE_POSITIONS,
         )  # fmt: skip
         made = replace(made, weights=Weights(WEIGHTS, self._take(WEIGHTS, made.column_bytes)))
-        self.stages.append([Packed(f"{scope}.attention", made, lambda _: made.pack())])
+        self._stages.append([Packed(f"{scope}.attention", made, lambda _: made.pack())])
 
     # For the engine ------------------------------------------------------------------------------
-
-    def transfers(self, stages: Sequence[Sequence[Packed]] | None = None) -> list[list[Transfer]]:
-        """The host's transfers, stage by stage."""
-        chosen = self.stages if stages is None else stages
-        return [[t for p in stage for t in p.operation.transfers()] for stage in chosen]
 
     def weights(self, tensor: Tensor) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
         """(offset in the buffer of weights, bytes) of everything that a checkpoint fills in."""
         table = tensor("model.encoder.embed_positions.weight")
         yield self.positions.offset, self.positions.pack(table).view(np.uint8)
-        for stage in self.stages:
-            for packed in stage:
-                data = packed.make(tensor)
-                yield packed.operation.weights.offset, data.ravel()
+        for packed in (p for launch in self.launches for stage in launch.stages for p in stage):
+            yield packed.operation.weights.offset, packed.make(tensor).ravel()
 
     def pack_mel(self, mel: Array) -> npt.NDArray[np.uint16]:
         """Log-mel float32[n_mels, 3000] as the first product reads it.

@@ -23,7 +23,7 @@ from whisper_npu_cli.kernels.product import (
     row_steps,
     tile_product,
 )
-from whisper_npu_cli.kernels.tile import C, HEADER, PIECE, SIDE, WORK, Tile
+from whisper_npu_cli.kernels.tile import HEADER, PIECE, SIDE, WORK, C, Tile
 
 BLOCKS = 32
 """Blocks of C in a tile."""
@@ -82,10 +82,10 @@ class Order:
 DEINTERLEAVE_64, INTERLEAVE_64, TRANSPOSE_8X4, TRANSPOSE_4X4 = 6, 14, 28, 39
 """Shuffle modes T64_8x2_lo, T64_2x8_lo, T16_8x4, T16_4x4 (aiev2_enums.h of llvm-aie)."""
 
-_ROWS = dict(
-    pair=32, source_step=-1472, source_inner=64, source_count=2, source_middle=448,
-    source_middle_count=4, source_half=4 * C_BLOCK, source_piece=8 * C_BLOCK,
-)  # fmt: skip
+_ROWS = {
+    "pair": 32, "source_step": -1472, "source_inner": 64, "source_count": 2, "source_middle": 448,
+    "source_middle_count": 4, "source_half": 4 * C_BLOCK, "source_piece": 8 * C_BLOCK,
+}  # fmt: skip
 
 FIRST_OPERAND = Order(
     mode=INTERLEAVE_64, target_step=64, target_inner=64, target_count=2, target_middle=64,

@@ -6,6 +6,7 @@ chunk, then the tiles of panel after panel.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from whisper_npu_cli.aie.array.access import Access, linear
 from whisper_npu_cli.aie.array.design import DesignError
 from whisper_npu_cli.aie.array.transfers import Piece
-from whisper_npu_cli.kernels import attention, gemm, layer_norm
+from whisper_npu_cli.kernels import gemm
 from whisper_npu_cli.kernels.dispatch import Transfer
 from whisper_npu_cli.kernels.layout import (
     NETS,
@@ -371,7 +372,7 @@ def split_bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
 def _merged(accesses: Sequence[Access]) -> list[Access]:
     """The same walk in one access where the starts are evenly spaced and dimensions suffice."""
     first = accesses[0]
-    steps = {b.offset - a.offset for a, b in zip(accesses, accesses[1:], strict=False)}
+    steps = {b.offset - a.offset for a, b in itertools.pairwise(accesses)}
     same = {(a.sizes, a.strides) for a in accesses}
     if len(accesses) > 1 and len(steps) == 1 and len(same) == 1 and min(steps) > 0:
         whole = Access((len(accesses), *first.sizes), (*steps, *first.strides), first.offset)
