@@ -1,13 +1,8 @@
-"""The emulator's compiled functions are kept between test runs, beside the sources."""
+"""How often hypothesis tries: each example runs a whole program on the emulated core."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from hypothesis import settings
-
-os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[2] / "build" / "numba"))
 
 # the first example of a session may compile for a minute
 settings.register_profile("emulator", deadline=None, max_examples=30)

@@ -128,11 +128,11 @@ def test_a_wedged_device_is_given_up(laptop, monkeypatch):
     start = time.perf_counter()
     assert laptop.check("open").state is State.OK
     healthy = time.perf_counter() - start  # on a busy machine it takes its time to get there
-    monkeypatch.setattr(facts, "SECONDS", 3 * healthy)
+    monkeypatch.setattr(facts, "SECONDS", 3 * healthy + 1)
     laptop.behave(hang="device")
     start = time.perf_counter()
     check = laptop.check("open")
-    assert time.perf_counter() - start < min(9 * healthy + 2, 50)  # the device hangs for 60 s
+    assert time.perf_counter() - start < 50  # the device hangs for 60 s
     assert check.state is State.FAIL
     assert "the NPU hangs: no answer within" in check.evidence
     assert "modprobe -r amdxdna" in check.mend

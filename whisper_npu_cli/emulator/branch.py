@@ -13,14 +13,14 @@ from whisper_npu_cli.emulator.core_state import (
     TARGET,
 )
 from whisper_npu_cli.emulator.handle import Handle, view
-from whisper_npu_cli.emulator.jit import inline, inner
+from whisper_npu_cli.emulator.jit import inner, merged
 from whisper_npu_cli.emulator.landing import fail, land
 
 DELAY_SLOTS = 5
 FULL_BUNDLE = 16  # bytes of the last bundle of a loop
 
 
-@inline
+@merged
 def issue_branch(h: Handle, kind: int, row: int, step: int) -> None:
     """Decide a branch; it takes effect after the delay slots."""
     v = view(h)

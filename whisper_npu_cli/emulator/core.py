@@ -66,14 +66,10 @@ class Core:
     """One core with its program memory; `windows` are arena offsets of the four data memories.
 
     The order is that of the windows from 0x40000 on: south, west, north, own; -1 where there is
-    none. With strict=False unknown registers may be used (they hold zero).
-    """
+    none."""
 
-    def __init__(
-        self, name: str, arena: Arena, windows: Sequence[int], strict: bool = True
-    ) -> None:
+    def __init__(self, name: str, arena: Arena, windows: Sequence[int]) -> None:
         self.name = name
-        self.strict = strict
         self.program: npt.NDArray[np.uint8] = np.zeros(s.PROGRAM_BYTES, np.uint8)
         self.report_events = False
         self.state = "reset"
@@ -93,13 +89,10 @@ class Core:
         view.w[s.CONSTANTS : s.CONSTANTS + s.CONSTANT_COUNT] = constants
         known = view.b[4 * s.FLAGS : 4 * s.FLAGS + s.FLAG_COUNT]
         known[s.CONTROL : s.CONTROL + s.CONTROL_COUNT] = 1
-        if not self.strict:
-            known[:] = 1
         view.w[[s.CR_SCD_ENABLE, s.CR_MCD_ENABLE]] = 1
         view.w[s.LE] = -1
         view.d[s.SOUTH : s.SOUTH + 4] = self._windows
         view.d[s.CYCLE], view.d[s.PC] = cycle, pc
-        view.d[s.STRICT] = self.strict
         self._pending, self.state = None, "running"
 
     def forget(self) -> None:

@@ -85,10 +85,10 @@ CONSTANT_COUNT = 16384
 CONTROLS64 = (CONSTANTS + CONSTANT_COUNT) // 2
 (
     CYCLE, STEP, PC, DELAY, TARGET, GRANTED, REPLY, REPLY_OK,
-    ERROR, ERROR_AT, ERROR_VALUE, LOCK, VALUE, LAST, NEXT_PAYLOAD, STRICT,
+    ERROR, ERROR_AT, ERROR_VALUE, LOCK, VALUE, LAST, NEXT_PAYLOAD,
     BUNDLES, MACS, BRANCHES, STALL_LOCK, STALL_STREAM, STALL_CASCADE, STALL_BANK, SOUTH,
     WEST, NORTH, OWN, REPORT_EVENTS, EVENTS,
-) = range(CONTROLS64, CONTROLS64 + 29)  # fmt: skip
+) = range(CONTROLS64, CONTROLS64 + 28)  # fmt: skip
 CASCADE = (CONTROLS64 + 32) * 2  # 512 bits to or from a neighbour
 STATE_WORDS = CASCADE + 16
 
@@ -161,9 +161,12 @@ def flag(at: int) -> int:
 
 @cache
 def flags(register: str) -> tuple[int, ...]:
-    """The flags of a register's words, each once."""
+    """The flags of a register's words, each once. A 3-D modifier's second m plays no part."""
     found = []
-    for unit in units(register):
+    parts = units(register)
+    if register.endswith("_3d"):
+        parts = tuple(unit for unit in parts if unit != f"m{int(register[1]) + 4}")
+    for unit in parts:
         found += [flag(word(unit) + i) for i in range(words(unit))]
     return tuple(dict.fromkeys(found))
 

@@ -1,7 +1,7 @@
 """How compiled functions are handed a core: seven addresses instead of sixteen arrays.
 
 An array takes seven arguments of a compiled function, so passing views would cost more than what
-most functions do. Under NUMBA_DISABLE_JIT=1 the handle is the view itself.
+most functions do. Under WHISPER_NPU_UNCOMPILED=1 the handle is the view itself.
 """
 
 from __future__ import annotations

@@ -28,10 +28,11 @@ from whisper_npu_cli.emulator.core_state import (
     R,
 )
 from whisper_npu_cli.emulator.handle import Handle, view
-from whisper_npu_cli.emulator.jit import inline, inner
+from whisper_npu_cli.emulator.jit import inline, inner, merged
 from whisper_npu_cli.emulator.landing import (
     ALL,
     DATA,
+    converted_known,
     fail,
     flag_of,
     land,
@@ -61,7 +62,7 @@ STAGE_MOVE = 2  # cycles from issue to the stage in which vmov.d reads
 UNPACK_LATENCY, MOVE_LATENCY = 1, 3  # from there to the end of the cycle of the result
 
 
-@inline
+@merged
 def issue_scalar(h: Handle, kind: int, row: int, step: int) -> None:
     """Scalar arithmetic, moves and pointer steps."""
     v = view(h)
@@ -207,12 +208,17 @@ def issue_permutation(h: Handle, kind: int, row: int, step: int) -> None:
 
 @inner
 def permuted_known(h: Handle, kind: int, a: int, b: int, bits: int, control: int) -> int:
-    """Which halves of a permutation's result take from known halves only."""
+    """Which halves of a permutation's result take from known halves only.
+
+    A vector into which a known scalar was put counts as known: programs fill it lane by lane.
+    """
     v = view(h)
     if kind == m.EXTRACT_BROADCAST:
         return ALL * v.b[flag_of(a + control % (512 // bits) * bits // 32)]
-    if kind != m.SHUFFLE and kind != m.SHIFT:
-        return ALL
+    if kind == m.PUSH or kind == m.INSERT:
+        return ALL * scalar_known(h, b, bits)
+    if kind == m.BROADCAST or kind == m.BROADCAST_SHUFFLE:
+        return ALL * scalar_known(h, a, bits)
     unknown = 15 & ~(units_known(h, a, 16) | units_known(h, b, 16) << 2)
     found = 0
     for half in range(2):
@@ -227,12 +233,21 @@ def permuted_known(h: Handle, kind: int, a: int, b: int, bits: int, control: int
 
 
 @inner
+def scalar_known(h: Handle, at: int, bits: int) -> int:
+    """1 if the scalar register or pair at a word was written, else 0."""
+    v = view(h)
+    known = int(v.b[flag_of(at)])
+    return known & v.b[flag_of(at + 1)] if bits == 64 else known
+
+
+@inner
 def issue_conversion(h: Handle, kind: int, row: int, step: int) -> None:
     """SRS, UPS, pack and floating-point conversions."""
     v = view(h)
     latency, source = int(v.u[row + m.LATENCY]), int(v.u[row + m.A])
     size = int(v.u[row + m.SIZE])
-    out = land(h, step, latency, int(v.u[row + m.DST]), size, ALL, 0)
+    known = converted_known(h, source, int(v.u[row + m.SIZE2]), size)
+    out = land(h, step, latency, int(v.u[row + m.DST]), size, known, 0)
     bits, sign, wide = int(v.u[row + m.N1]), int(v.u[row + m.N2]), int(v.u[row + m.N3])
     if kind == m.SRS:
         signed = dynamic_sign(h, sign, CR_SRS_SIGN)

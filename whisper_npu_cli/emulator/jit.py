@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-COMPILED = os.environ.get("NUMBA_DISABLE_JIT", "0") == "0"
-"""False under NUMBA_DISABLE_JIT=1: the functions then run as plain Python, without numba."""
+COMPILED = os.environ.get("WHISPER_NPU_UNCOMPILED", "0") != "1"
+"""False under WHISPER_NPU_UNCOMPILED=1: the functions then run as plain Python, to debug them."""
 
 
 @cache
@@ -52,12 +52,23 @@ def inline(function: F) -> F:
     )
 
 
-def _compile(function: F, **options: bool) -> F:
+def merged(function: F) -> F:
+    """The function's text put where it is called from, before anything is compiled.
+
+    For long functions with one caller: `inline` would have them optimised on their own, too.
+    """
+    return _compile(function, cache=False, inline="always")
+
+
+def _compile(function: F, **options: Any) -> F:
     if not COMPILED:
         return function
     import numba
 
-    numba.config.SLP_VECTORIZE = 1  # products and sums of lanes become vector instructions
+    # products and sums of lanes become vector instructions; higher levels take half as long again
+    # to compile and the code is no faster
+    numba.config.SLP_VECTORIZE = 1
+    numba.config.OPT = type(numba.config.OPT)(1)
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = cache_folder(before)
     try:

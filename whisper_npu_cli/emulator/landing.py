@@ -23,7 +23,6 @@ from whisper_npu_cli.emulator.core_state import (
     RING_COUNT,
     SCALARS,
     SLOTS,
-    STRICT,
     UNIT,
 )
 from whisper_npu_cli.emulator.handle import Handle, view
@@ -54,10 +53,17 @@ def fail(h: Handle, error: int, row: int, value: int) -> None:
 def check(h: Handle, row: int, first: int, count: int) -> None:
     """Stop where a register that a micro-operation uses was never written."""
     v = view(h)
-    if v.d[STRICT] != 0:
-        for i in range(first, first + count):
-            if v.b[4 * FLAGS + v.c[i]] == 0:
-                fail(h, m.UNKNOWN_REGISTER, row, int(v.c[i]))
+    for i in range(first, first + count):
+        if v.b[4 * FLAGS + v.c[i]] == 0:
+            fail(h, m.UNKNOWN_REGISTER, row, int(v.c[i]))
+
+
+@inner
+def need(h: Handle, row: int, at: int) -> None:
+    """Stop where the scalar register at a word was never written."""
+    v = view(h)
+    if v.b[flag_of(at)] == 0:
+        fail(h, m.UNKNOWN_REGISTER, row, at)
 
 
 @inline
@@ -149,6 +155,18 @@ def units_known(h: Handle, at: int, size: int) -> int:
     found = 0
     for i in range(0, size, UNIT):
         found |= v.b[flag_of(at + i)] << (i // UNIT)
+    return found
+
+
+@inner
+def converted_known(h: Handle, source: int, size: int, out_size: int) -> int:
+    """A bit for each unit of a result whose lanes come, in order, from `size` words."""
+    v = view(h)
+    units, out_units = size // UNIT, out_size // UNIT
+    found = (1 << out_units) - 1
+    for i in range(max(units, out_units)):
+        if v.b[flag_of(source + i * units // max(units, out_units) * UNIT)] == 0:
+            found &= ~(1 << i * out_units // max(units, out_units))
     return found
 
 

@@ -39,14 +39,16 @@ from whisper_npu_cli.emulator.core_state import (
     SR_UPS_OVERFLOW,
 )
 from whisper_npu_cli.emulator.handle import Handle, view
-from whisper_npu_cli.emulator.jit import inline, inner
+from whisper_npu_cli.emulator.jit import inline, inner, merged
 from whisper_npu_cli.emulator.landing import (
     ALL,
     DATA,
+    converted_known,
     fail,
     flag_of,
     land,
     later,
+    need,
     new_payload,
     set_scalar,
 )
@@ -113,7 +115,7 @@ def known_32(h: Handle, at: int) -> int:
     return 1 if both == ones else 0
 
 
-@inline
+@merged
 def issue_memory(h: Handle, kind: int, row: int, step: int) -> None:
     """Issue a load or store."""
     if kind == m.LOAD:
@@ -124,7 +126,7 @@ def issue_memory(h: Handle, kind: int, row: int, step: int) -> None:
         issue_rare(h, kind, row, step)
 
 
-@inline
+@merged
 def load(h: Handle, row: int, step: int) -> None:
     """32 bits, 128 or 256 bits, as they are."""
     v = view(h)
@@ -148,7 +150,7 @@ def load(h: Handle, row: int, step: int) -> None:
             v.w[out + i] = 0
 
 
-@inline
+@merged
 def store(h: Handle, row: int) -> None:
     """32 bits, 128 or 256 bits, as they are; what is unknown makes memory unknown."""
     v = view(h)
@@ -256,17 +258,18 @@ def store_pack(h: Handle, row: int) -> None:
     payload = new_payload(h)
     signed = dynamic_sign(h, int(v.u[row + m.N2]), CR_PACK_SIGN)
     source = int(v.u[row + m.A])
+    v.w[payload] = converted_known(h, source, 16, 8)
     pack(h, source, int(v.u[row + m.N1]), signed, int(v.w[CR_SAT]), payload + DATA)
     write_back(h, at, payload)
 
 
 @inner
 def write_back(h: Handle, at: int, payload: int) -> None:
-    """Store the 32 bytes of a payload."""
+    """Store the 32 bytes of a payload; its first word says whether they are known."""
     v = view(h)
     for i in range(4):
         v.md[at // 8 + i] = v.d[(payload + DATA) // 2 + i]
-    mark(h, at, 32, 1)
+    mark(h, at, 32, int(v.w[payload]))
 
 
 @inner
@@ -279,13 +282,14 @@ def store_converted(h: Handle, kind: int, row: int, step: int) -> None:
     payload = new_payload(h)
     v.w[payload + 1] = at
     source = int(v.u[row + m.A])
+    bits, wide = int(v.u[row + m.N1]), int(v.u[row + m.N3])
+    v.w[payload] = converted_known(h, source, 8 * wide // bits, 8)
     if kind == m.STORE_FLOAT:
         float32_to_bfloat16(h, source, int(v.w[CR_RND]), payload + DATA)
     else:
-        bits = int(v.u[row + m.N1])
         signed = dynamic_sign(h, int(v.u[row + m.N2]), CR_SRS_SIGN)
         overflow = shift_round_saturate(
-            h, source, int(v.u[row + m.N3]), 256 // bits, int(v.w[v.u[row + m.B]]),
+            h, source, wide, 256 // bits, int(v.w[v.u[row + m.B]]),
             int(v.w[CR_RND]), bits, signed, int(v.w[CR_SAT]), payload + DATA,
         )  # fmt: skip
         if overflow:
@@ -309,6 +313,7 @@ def later_memory(h: Handle, row: int, payload: int, step: int) -> None:
         out = land(h, step, 1, int(v.u[row + m.DST]), 16, int(v.w[payload]), 0)
         unpack(h, payload + DATA, int(v.u[row + m.N1]), signed, out)
     elif v.w[payload + 1] == 0:  # a load with up-shift reads shift and sign, then the saturation
+        need(h, row, int(v.u[row + m.B]))
         signed = dynamic_sign(h, int(v.u[row + m.N2]), CR_UPS_SIGN)
         v.w[payload + 1] = 1
         v.w[payload + 2] = v.w[v.u[row + m.B]]

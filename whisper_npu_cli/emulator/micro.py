@@ -23,17 +23,17 @@ FIRST_BLOCKING = LOCK_ACQUIRE
 
 # ---------------------------------------------------------------- columns of a micro-operation
 (
-    KIND, DST, A, B, C, N1, N2, N3, LATENCY, SIZE, MODE, BASE, STEP, CHECK, CHECKS, CHECK_LATE,
-    CHECKS_LATE, FORWARDED, DST2, SIZE2,
-) = range(20)  # fmt: skip
-ROW = 20
+    KIND, DST, A, B, C, N1, N2, N3, LATENCY, SIZE, MODE, BASE, STEP, CHECK, CHECKS, FORWARDED, DST2,
+    SIZE2,
+) = range(18)  # fmt: skip
+ROW = 18
 """Columns of a row.
 
 DST, A, B, C, DST2: words, or -1 for no result. SIZE: words of the result, or bits of a scalar one.
 LATENCY: cycles until the result is seen, 0 for the next bundle without a detour. MODE, BASE, STEP:
 address.
-CHECK: where the registers that must be known stand in the list, CHECKS: how many; _LATE: those
-read in the accumulator stage. FORWARDED: 1 for results on a forwarding path.
+CHECK: where the registers that must be known stand in the list, CHECKS: how many. FORWARDED: 1 for
+results on a forwarding path.
 """
 
 # ---------------------------------------------------------------- columns of a bundle

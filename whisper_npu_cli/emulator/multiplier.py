@@ -12,11 +12,12 @@ from whisper_npu_cli.emulator.core_state import (
     SLOTS,
 )
 from whisper_npu_cli.emulator.handle import Handle, view
-from whisper_npu_cli.emulator.jit import inline, inner
-from whisper_npu_cli.emulator.landing import ALL, check, fail, land
+from whisper_npu_cli.emulator.jit import inline, inner, merged
+from whisper_npu_cli.emulator.landing import ALL, fail, land, units_known
 from whisper_npu_cli.emulator.multiply import (
     FORM_FIRST,
     FORM_PRODUCT,
+    FORM_SECOND,
     INT64,
     ZERO_ACCUMULATOR,
     add_up_float,
@@ -25,14 +26,15 @@ from whisper_npu_cli.emulator.multiply import (
     bit,
     float_products,
     integer_products,
+    product_known,
     shape_of,
 )
 
 STAGE = 2  # cycles from issue to the stage that reads the accumulators
-CONTROL_WORD = 32  # of a product
+CONTROL_WORD, KNOWN = 32, 33  # words of a product, behind its 32 lanes
 
 
-@inline
+@merged
 def issue_multiply(h: Handle, kind: int, row: int, step: int) -> None:
     """Form the products and ask for the accumulator stage."""
     v = view(h)
@@ -48,19 +50,21 @@ def issue_multiply(h: Handle, kind: int, row: int, step: int) -> None:
             count = float_products(h, control, a, b, product)
         if count < 0:
             fail(h, m.BAD_CONTROL_WORD, row, control)
+            return
+        v.w[product + KNOWN] = product_known(h, shape_of(control), a, b)
         v.d[MACS] += count
 
 
-@inline
+@merged
 def add_up(h: Handle, row: int, step: int) -> None:
     """The accumulator stage of an integer multiplication."""
     v = view(h)
     product = PRODUCT + (step & (PRODUCTS - 1)) * PRODUCT_WORDS
     control = int(v.w[product + CONTROL_WORD])
     form = int(v.u[row + m.N1])
-    check_accumulators(h, row, form, control)
     first, second = int(v.u[row + m.N2]), int(v.u[row + m.N3])
-    out = land(h, step, int(v.u[row + m.LATENCY]), int(v.u[row + m.DST]), 32, ALL, 1)
+    known = sum_known(h, form, control, int(v.w[product + KNOWN]), first, second, 32)
+    out = land(h, step, int(v.u[row + m.LATENCY]), int(v.u[row + m.DST]), 32, known, 1)
     if shape_of(control) & 3 == INT64:
         add_up_int64(h, form, control, product, first, second, out)
     else:
@@ -74,19 +78,22 @@ def add_up_floating(h: Handle, row: int, step: int) -> None:
     product = PRODUCT + (step & (PRODUCTS - 1)) * PRODUCT_WORDS
     control = int(v.w[product + CONTROL_WORD])
     form = int(v.u[row + m.N1])
-    check_accumulators(h, row, form, control)
     first, second = int(v.u[row + m.N2]), int(v.u[row + m.N3])
-    out = land(h, step, int(v.u[row + m.LATENCY]), int(v.u[row + m.DST]), 16, ALL, 0)
+    known = sum_known(h, form, control, int(v.w[product + KNOWN]), first, second, 16)
+    out = land(h, step, int(v.u[row + m.LATENCY]), int(v.u[row + m.DST]), 16, known, 0)
     add_up_float(h, form, control, product, first, second, out)
 
 
 @inline
-def check_accumulators(h: Handle, row: int, form: int, control: int) -> None:
-    """Stop at an unknown accumulator; one that the control word makes zero may be unknown."""
-    v = view(h)
-    start, count = int(v.u[row + m.CHECK_LATE]), int(v.u[row + m.CHECKS_LATE])
-    if form & FORM_FIRST and bit(control, ZERO_ACCUMULATOR):
-        skipped = int(v.u[row + m.SIZE]) // 8
-        start += skipped
-        count -= skipped
-    check(h, row, start, count)
+def sum_known(
+    h: Handle, form: int, control: int, product: int, first: int, second: int, size: int
+) -> int:
+    """Which units of a sum are known: those whose terms are; one made zero counts as known."""
+    known = ALL
+    if form & FORM_PRODUCT:
+        known = product
+    if form & FORM_FIRST and not bit(control, ZERO_ACCUMULATOR):
+        known &= units_known(h, first, size)
+    if form & FORM_SECOND:
+        known &= units_known(h, second, size)
+    return known

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from whisper_npu_cli.emulator.core_state import WIDE
+from whisper_npu_cli.emulator.core_state import UNIT, WIDE
 from whisper_npu_cli.emulator.handle import Handle, view
 from whisper_npu_cli.emulator.jit import inline, inner
+from whisper_npu_cli.emulator.landing import ALL, units_known
 from whisper_npu_cli.emulator.numbers import wrap32, wrap64
 
 ZERO_ACCUMULATOR, SHIFT_16, NEGATE_PRODUCT, NEGATE_FIRST, NEGATE_SECOND = 0, 10, 11, 12, 13
@@ -65,6 +66,12 @@ SHAPES = np.array([_NO_SHAPE] * (SHAPE_MASK + 1), np.int32)
 for _key, _row in _SHAPES.items():
     SHAPES[shape_number(*_key)] = _row
 
+USED_UNITS = np.zeros((SHAPE_MASK + 1, 2), np.int32)
+"""Units of 256 bits of x and of y that a shape uses."""
+for _key, (_kind, _x, _y, _rows, _depth, _columns) in _SHAPES.items():
+    _y_count = _rows * _depth if _kind == ELEMENTWISE else _depth * _columns
+    USED_UNITS[shape_number(*_key)] = -(-_rows * _depth * _x // 256), -(-_y_count * _y // 256)
+
 FORM_PRODUCT, FORM_FIRST, FORM_SECOND = 1, 2, 4
 """A form takes the product, the first accumulator, the second; bits of a form number."""
 MINUS_PRODUCT, MINUS_FIRST, MINUS_SECOND = 8, 16, 32
@@ -91,6 +98,21 @@ def shape_of(control: int) -> int:
 def bit(control: int, number: int) -> bool:
     """A bit of the control word."""
     return (control >> number) & 1 == 1
+
+
+@inline
+def product_known(h: Handle, shape: int, x: int, y: int) -> int:
+    """A bit for each 256 bits of the products: whether the lanes that go into them are known.
+
+    Lanes of an operand that the shape does not use may be unknown.
+    """
+    x_units, y_units = int(USED_UNITS[shape, 0]), int(USED_UNITS[shape, 1])
+    x_known, y_known = units_known(h, x, x_units * UNIT), units_known(h, y, y_units * UNIT)
+    if SHAPES[shape, 0] == ELEMENTWISE and SHAPES[shape, 4] == 1:
+        both = x_known & y_known
+        return (both & 1) * 3 | (both >> 1) * 12
+    whole = x_known == (1 << x_units) - 1 and y_known == (1 << y_units) - 1
+    return ALL if whole else 0
 
 
 @inner
@@ -304,16 +326,19 @@ def normal(pattern: int) -> int:
 
 @inline
 def dot_float(h: Handle, x: int, y: int) -> float:
-    """Eight products of float32 added up in order: from x on, and every fourth from y on."""
+    """Eight products added up in order: from x on, and every fourth from y on.
+
+    In double precision; numba's float() would leave float32 as it is.
+    """
     f = view(h).f
-    total = float(f[x]) * float(f[y])
-    total += float(f[x + 1]) * float(f[y + 4])
-    total += float(f[x + 2]) * float(f[y + 8])
-    total += float(f[x + 3]) * float(f[y + 12])
-    total += float(f[x + 4]) * float(f[y + 16])
-    total += float(f[x + 5]) * float(f[y + 20])
-    total += float(f[x + 6]) * float(f[y + 24])
-    return total + float(f[x + 7]) * float(f[y + 28])
+    total = np.float64(f[x]) * np.float64(f[y])
+    total += np.float64(f[x + 1]) * np.float64(f[y + 4])
+    total += np.float64(f[x + 2]) * np.float64(f[y + 8])
+    total += np.float64(f[x + 3]) * np.float64(f[y + 12])
+    total += np.float64(f[x + 4]) * np.float64(f[y + 16])
+    total += np.float64(f[x + 5]) * np.float64(f[y + 20])
+    total += np.float64(f[x + 6]) * np.float64(f[y + 24])
+    return total + np.float64(f[x + 7]) * np.float64(f[y + 28])
 
 
 @inner
@@ -329,8 +354,8 @@ def float_products(h: Handle, control: int, x: int, y: int, out: int) -> int:
         v.w[WIDE + 128 + i] = wrap32(normal(int(v.h[2 * y + i])) << 16)
     if kind == ELEMENTWISE:
         for i in range(16):
-            low = float(v.f[WIDE + i]) * float(v.f[WIDE + 128 + i])
-            high = float(v.f[WIDE + 16 + i]) * float(v.f[WIDE + 144 + i])
+            low = np.float64(v.f[WIDE + i]) * np.float64(v.f[WIDE + 128 + i])
+            high = np.float64(v.f[WIDE + 16 + i]) * np.float64(v.f[WIDE + 144 + i])
             v.g[out // 2 + i] = low + high
         return 32
     for row in range(4):
@@ -356,8 +381,8 @@ def add_up_float(
         if p != 0:
             total = p * v.g[product // 2 + i]
         if first != 0:
-            term = first * flushed(float(v.f[a + i]))
+            term = first * flushed(np.float64(v.f[a + i]))
             total = total + term if p != 0 else term
         if second != 0:
-            total += second * flushed(float(v.f[b + i]))
-        v.f[out + i] = np.float32(flushed(float(np.float32(total))))
+            total += second * flushed(np.float64(v.f[b + i]))
+        v.f[out + i] = np.float32(flushed(np.float64(np.float32(total))))

@@ -6,7 +6,6 @@ Latencies and forwarding come from the timing table (aie/facts/timing.py).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,12 +22,16 @@ class NotModelledError(Exception):
     """An instruction whose meaning the emulator does not have; the message may say why."""
 
 
+class Constant(int):
+    """A number of the program, in place of the word of a core's state that will hold it."""
+
+
 @dataclass(frozen=True)
 class MicroOperation:
     """A row to be, with what orders it within its bundle.
 
     columns: column of the row -> value. reads, writes: flags of the registers that it reads and
-    writes in its first cycle. checked, checked_late: flags of the registers that have to be known.
+    writes in its first cycle. checked: flags of the registers that have to be known.
     forwarded: it takes vectors from a forwarding path.
     """
 
@@ -36,7 +39,6 @@ class MicroOperation:
     reads: frozenset[int] = frozenset()
     writes: frozenset[int] = frozenset()
     checked: tuple[int, ...] = ()
-    checked_late: tuple[int, ...] = ()
     forwarded: bool = False
 
     def with_columns(self, columns: dict[int, int]) -> MicroOperation:
@@ -47,16 +49,12 @@ class MicroOperation:
 class Operation:
     """An instruction with what its micro-operations need to know.
 
-    `constant` gives the word that holds a constant; `returns` is the address behind the delay
-    slots.
+    `returns` is the address behind the delay slots.
     """
 
-    def __init__(
-        self, instruction: Instruction, constant: Callable[[int], int], returns: int
-    ) -> None:
+    def __init__(self, instruction: Instruction, returns: int) -> None:
         self.instruction = instruction
         self.opcode = instruction.opcode
-        self.constant = constant
         self.returns = returns
         self.accesses = instruction.accesses()
         full = self.opcode.mnemonic
@@ -76,8 +74,8 @@ class Operation:
         return any(operand.name == name for operand in self.opcode.operands)
 
     def at(self, value: Any) -> int:
-        """The word of a register or of a constant."""
-        return word(value) if isinstance(value, str) else self.constant(int(value))
+        """The word of a register, or a constant."""
+        return word(value) if isinstance(value, str) else Constant(value)
 
     def operand(self, name: str) -> int:
         """The word of the operand of that name."""
@@ -125,12 +123,11 @@ class Operation:
     # ------------------------------------------------------------------ rows
 
     def make(
-        self, kind: int, columns: dict[int, int], unchecked: tuple[str, ...] = (),
-        late: tuple[str, ...] = (),
-    ) -> MicroOperation:  # fmt: skip
+        self, kind: int, columns: dict[int, int], unchecked: tuple[str, ...] = ()
+    ) -> MicroOperation:
         """A micro-operation that reads and writes what the instruction does.
 
-        unchecked: operands that may be unknown; late: registers to be checked in a later stage.
+        unchecked: operands that may be unknown, because the result then is unknown, too.
         """
         free = {self.value(name) for name in unchecked if self.has(name)}
         reads, writes, checked = set[int](), set[int](), list[int]()
@@ -148,7 +145,7 @@ class Operation:
                 checked += numbers
         return MicroOperation(
             {micro.KIND: kind} | columns, frozenset(reads), frozenset(writes),
-            tuple(dict.fromkeys(checked)), tuple(f for r in late for f in flags(r)), forwarded,
+            tuple(dict.fromkeys(checked)), forwarded,
         )  # fmt: skip
 
     def scalar_result(self, register: str) -> dict[int, int]:

@@ -32,7 +32,7 @@ from whisper_npu_cli.emulator.core_state import (
 )
 from whisper_npu_cli.emulator.handle import Handle, view
 from whisper_npu_cli.emulator.issue import issue_scalar, issue_vector, later_vector
-from whisper_npu_cli.emulator.jit import inline, inner, jit
+from whisper_npu_cli.emulator.jit import inline, inner, jit, merged
 from whisper_npu_cli.emulator.landing import arrive, arrive_forwarded, check
 from whisper_npu_cli.emulator.memory import issue_memory, later_memory
 from whisper_npu_cli.emulator.multiplier import add_up, add_up_floating, issue_multiply
@@ -96,7 +96,7 @@ def bundle_at(h: Handle, address: int) -> int:
     return int(v.a[address >> 1])
 
 
-@inline
+@merged
 def one_cycle(h: Handle, bundle: int, step: int) -> None:
     """Everything that happens in one cycle of the pipeline."""
     v = view(h)
@@ -132,7 +132,7 @@ def one_cycle(h: Handle, bundle: int, step: int) -> None:
     v.d[GRANTED] = 0
 
 
-@inline
+@merged
 def issue(h: Handle, row: int, step: int) -> None:
     """Issue one micro-operation."""
     v = view(h)

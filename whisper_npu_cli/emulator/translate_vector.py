@@ -10,7 +10,12 @@ from whisper_npu_cli.emulator import micro as m
 from whisper_npu_cli.emulator.core_state import word, words
 from whisper_npu_cli.emulator.memory import DYNAMIC, STAGE_PART, STAGE_SRS, STAGE_UPS
 from whisper_npu_cli.emulator.multiplier import STAGE
-from whisper_npu_cli.emulator.operation import MicroOperation, NotModelledError, Operation
+from whisper_npu_cli.emulator.operation import (
+    Constant,
+    MicroOperation,
+    NotModelledError,
+    Operation,
+)
 
 Rows = list[MicroOperation]
 
@@ -85,14 +90,14 @@ def _store(o: Operation, head: str, rest: list[str]) -> Rows:
     if rest[0] == "pack":
         o.expect_memory(PLAIN_STAGE)
         bits, sign = bits_and_sign(rest[1])
-        return [o.make(m.STORE_PACK, columns | {m.N1: bits, m.N2: sign})]
+        return [o.make(m.STORE_PACK, columns | {m.N1: bits, m.N2: sign}, (source,))]
     o.expect_memory(PLAIN_STAGE + STAGE_SRS)
     if rest[0] == "conv":
-        return [o.make(m.STORE_FLOAT, columns)]
+        return [o.make(m.STORE_FLOAT, columns | {m.N1: 16, m.N3: 32}, (source,))]
     if rest[0] == "srs":
         bits, sign = bits_and_sign(rest[1])
         converted = {m.N1: bits, m.N2: sign, m.N3: int(rest[2][1:]), m.B: o.operand("shft")}
-        return [o.make(m.STORE_SRS, columns | converted)]
+        return [o.make(m.STORE_SRS, columns | converted, (source,))]
     return []
 
 
@@ -128,19 +133,17 @@ def _multiplication(o: Operation) -> Rows:
         return []
     form = multiply.FORMS[name]
     dst = o.value("dst")
-    columns = o.vector_result(dst) | {m.N1: form, m.C: o.constant(0)}
+    columns = o.vector_result(dst) | {m.N1: form, m.C: Constant(0)}
     columns[m.LATENCY] = o.cycle(dst, write=True) - STAGE
-    late = []
     for name, column in (("acc1", m.N2), ("acc2", m.N3)):
         if o.has(name):
             o.expect(STAGE + 1, o.value(name), write=False)
             columns[column] = o.operand(name)
-            late.append(o.value(name))
     for name, column in (("s1", m.A), ("s2", m.B), ("c", m.C)):
         if o.has(name):
             columns[column] = o.operand(name)
     kind = m.MULTIPLY_FLOAT if o.parts[-1] == "f" or "BF" in o.opcode.name else m.MULTIPLY
-    return [o.make(kind, columns, late=tuple(late))]
+    return [o.make(kind, columns, ("s1", "s2"))]
 
 
 _LANEWISE = re.compile(r"(v[a-z_]+?)\.?([sd]?\d+|bf16)")
@@ -154,7 +157,7 @@ def _lanewise(o: Operation) -> Rows:
     match = _LANEWISE.fullmatch(o.mnemonic)
     if not match or match[1] not in lanes.OPERATIONS:
         return []
-    columns = {m.N1: lanes.OPERATIONS[match[1]], m.DST: -1, m.DST2: -1, m.C: o.constant(0)}
+    columns = {m.N1: lanes.OPERATIONS[match[1]], m.DST: -1, m.DST2: -1, m.C: Constant(0)}
     if o.has("d"):
         columns |= o.vector_result(o.value("d"))
     if o.has("cmp"):
@@ -183,15 +186,15 @@ def _permutation(o: Operation) -> Rows:
         high = o.parts[1] == "hi"
         vector, scalar = ("s1", "s2") if high else ("s2", "s1")
         columns = {m.A: o.operand(vector), m.B: o.operand(scalar), m.N2: int(high)}
-        return [_permuted(o, m.PUSH, bits, columns, (vector,))]
+        return [_permuted(o, m.PUSH, bits, columns, (vector, scalar))]
     if head == "vinsert":
         columns = {m.A: o.operand("s1"), m.B: o.operand("s0"), m.C: word("r29")}
-        return [_permuted(o, m.INSERT, bits, columns, ("s1",))]
+        return [_permuted(o, m.INSERT, bits, columns, ("s1", "s0"))]
     if head == "vbcst":
-        return [_permuted(o, m.BROADCAST, bits, {m.A: o.operand("s0")})]
+        return [_permuted(o, m.BROADCAST, bits, {m.A: o.operand("s0")}, ("s0",))]
     if head == "vbcstshfl":
         columns = {m.A: o.operand("s0"), m.C: word("r29")}
-        return [_permuted(o, m.BROADCAST_SHUFFLE, bits, columns)]
+        return [_permuted(o, m.BROADCAST_SHUFFLE, bits, columns, ("s0",))]
     if head == "vextbcst":
         columns = {m.A: o.operand("src"), m.C: o.operand("idx")}
         return [_permuted(o, m.EXTRACT_BROADCAST, bits, columns, ("src",))]
@@ -214,20 +217,21 @@ def _conversion(o: Operation) -> Rows:
     head, rest = o.parts[0], o.parts[1:]
     if head not in ("vsrs", "vsrsm", "vups", "vpack", "vunpack", "vconv", "vfloor"):
         return []
-    columns = o.vector_result(o.value("dst")) | {m.A: o.operand("src")}
+    columns = o.vector_result(o.value("dst"))
+    columns |= {m.A: o.operand("src"), m.SIZE2: words(o.value("src"))}
     if o.has("shft"):
         columns[m.B] = o.operand("shft")
     if head == "vconv":
-        return [o.make(m.FLOAT_UP if rest[0] == "fp32" else m.FLOAT_DOWN, columns)]
+        return [o.make(m.FLOAT_UP if rest[0] == "fp32" else m.FLOAT_DOWN, columns, ("src",))]
     if head == "vfloor":
-        return [o.make(m.FLOOR, columns)]
+        return [o.make(m.FLOOR, columns, ("src",))]
     out, source = rest
     bits, sign = bits_and_sign(source if head in ("vups", "vunpack") else out)
     columns |= {m.N1: bits, m.N2: sign}
     if head == "vpack":
-        return [o.make(m.PACK, columns)]
+        return [o.make(m.PACK, columns, ("src",))]
     if head == "vunpack":
         o.expect(STAGE_UPS + 1, o.value("src"), write=False)
         return [o.make(m.UNPACK, columns)]
     columns[m.N3] = int((out if head == "vups" else source)[1:])
-    return [o.make(m.UPS if head == "vups" else m.SRS, columns)]
+    return [o.make(m.UPS if head == "vups" else m.SRS, columns, ("src",))]

@@ -24,10 +24,10 @@ def machine_code(text: str) -> bytes:
     return assemble(parse(text)).code
 
 
-def new_core(code: bytes, strict: bool = True) -> tuple[Core, Arena]:
+def new_core(code: bytes) -> tuple[Core, Arena]:
     """A core with its own memory only and a program at address 0."""
     arena = Arena(0x10000)
-    core = Core("core (0, 2)", arena, (-1, -1, -1, 0), strict)
+    core = Core("core (0, 2)", arena, (-1, -1, -1, 0))
     core.program[: len(code)] = np.frombuffer(code, np.uint8)
     return core, arena
 
@@ -35,9 +35,9 @@ def new_core(code: bytes, strict: bool = True) -> tuple[Core, Arena]:
 class Bench:
     """A program that is run again and again with other registers and memory."""
 
-    def __init__(self, text: str, strict: bool = True, settle: int = SETTLE) -> None:
+    def __init__(self, text: str, settle: int = SETTLE) -> None:
         body = text + "\n" + "nop\n" * settle + "done\n"
-        self.core, self.arena = new_core(machine_code(body), strict)
+        self.core, self.arena = new_core(machine_code(body))
 
     def run(self, registers: dict[str, int], memory: dict[int, bytes] | None = None) -> Core:
         """The core after the program, begun with these registers and bytes at these addresses."""
@@ -58,9 +58,9 @@ class Bench:
 
 
 @cache
-def bench(text: str, strict: bool = True) -> Bench:
+def bench(text: str) -> Bench:
     """The bench of a text, made once."""
-    return Bench(text, strict)
+    return Bench(text)
 
 
 def lanes_of(value: int, bits: int, signed: bool, total: int = 512) -> list[int]:

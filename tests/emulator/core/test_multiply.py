@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from core_bench import bench, from_lanes, lanes_of
@@ -26,6 +28,11 @@ FORMS = {
     "vnegmsc": lambda p, a, b: -(a - p), "vaddmac": lambda p, a, b: a + b + p,
     "vaddmsc": lambda p, a, b: a + b - p, "vsubmac": lambda p, a, b: a - b + p,
     "vsubmsc": lambda p, a, b: a - b - p,
+}  # fmt: skip
+FORM_TERMS = {
+    "vmul": lambda p, a, b: p, "vnegmul": lambda p, a, b: -p, "vmac": lambda p, a, b: (a, *p),
+    "vmsc": lambda p, a, b: (a, *-p), "vaddmac": lambda p, a, b: (a, b, *p),
+    "vaddmsc": lambda p, a, b: (a, b, *-p),
 }  # fmt: skip
 SUMS = {"vadd": lambda a, b: a + b, "vsub": lambda a, b: a - b, "vnegadd": lambda a, b: -(a + b),
         "vnegsub": lambda a, b: -(a - b)}  # fmt: skip
@@ -120,8 +127,11 @@ def to_bfloat16(values: list[float]) -> list[int]:
     return [int(v) >> 16 for v in np.array(values, np.float32).view(np.uint32)]
 
 
+SMALLEST_NORMAL = 2.0**-126
+
+
 def flush(values: np.ndarray) -> np.ndarray:
-    return np.where(np.abs(values) < 2.0**-126, 0.0, values)
+    return np.where(np.abs(values) < SMALLEST_NORMAL, 0.0, values)
 
 
 @pytest.mark.parametrize("elementwise", [False, True])
@@ -143,14 +153,16 @@ def test_bfloat16(
     p, q = (flush(np.array(v, np.uint32) .__lshift__(16).astype(np.uint32).view(np.float32)
                   .astype(np.float64)) for v in bits)  # fmt: skip
     if elementwise:
-        sums = (p * q)[:16] + (p * q)[16:]
+        products = np.stack([(p * q)[:16], (p * q)[16:]])
     else:
-        sums = (p.reshape(4, 8) @ q.reshape(8, 4)).reshape(-1)
-    first, second = (flush(v.astype(np.float64)) for v in accumulators)
-    exact = FORMS[name](sums, first, second)
+        products = np.einsum("ik,kj->kij", p.reshape(4, 8), q.reshape(8, 4)).reshape(8, 16)
+    one, two = (flush(v.astype(np.float64)) for v in accumulators)
     found = np.array(lanes_of(core.read("bml0"), 32, False), np.uint32).view(np.float32)
-    with np.errstate(over="ignore"):
-        expected = exact.astype(np.float32)
-    close = np.abs(found.astype(np.float64) - exact) <= np.spacing(np.abs(expected))
-    scale = np.abs(sums) + np.abs(first) + np.abs(second)
-    assert np.all(close | (np.abs(found - exact) <= 2.0**-40 * scale) | np.isinf(expected))
+    for lane, result in enumerate(found.astype(np.float64)):
+        terms = [*FORM_TERMS[name](products[:, lane], one[lane], two[lane])]
+        exact = math.fsum(terms)  # products of bfloat16 are exact in double precision
+        unit = float(np.spacing(np.float32(abs(exact))))
+        error = unit / 2 + 2.0**-48 * sum(map(abs, terms))
+        assert result == 0 or abs(result) >= SMALLEST_NORMAL
+        if result != 0 or abs(exact) >= SMALLEST_NORMAL + error:
+            assert abs(result - exact) <= error

@@ -1,0 +1,386 @@
+"""Operations of the transformer overlay for given sizes: their headers and their transfers.
+
+A right operand comes from the host as one block of memory for each column of cores: the header
+chunk, then the tiles of panel after panel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whisper_npu_cli.aie.array.access import Access, linear
+from whisper_npu_cli.aie.array.design import DesignError
+from whisper_npu_cli.aie.array.transfers import Piece
+from whisper_npu_cli.kernels import attention, gemm, layer_norm
+from whisper_npu_cli.kernels.dispatch import Transfer
+from whisper_npu_cli.kernels.layout import (
+    NETS,
+    PIECE_WORDS,
+    PIECES,
+    TILE,
+    TILE_WORDS,
+    Activations,
+    Order,
+    second_operand,
+    to_bfloat16,
+)
+from whisper_npu_cli.kernels.tile import CHUNK, HEADER_BYTES
+from whisper_npu_cli.kernels.transformer import Operation
+
+MOST_PANELS = 7
+"""Panels of a product: so much bias fits behind a header."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a column of tiles of a product's result goes.
+
+    start: word of the launch's buffer `argument`; pair_step: words between two pairs of row tiles.
+    """
+
+    start: int
+    argument: int = 0
+    pair_step: int = 2 * TILE_WORDS
+    order: gemm.Order = gemm.FIRST_OPERAND
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where the right operand's memory lies: NETS columns of `size` bytes each."""
+
+    argument: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class Gemm:
+    """result = act(left @ right + bias) + residual; all of whole tiles.
+
+    depth: tiles along k. targets: where each column of tiles of the result goes, four a panel.
+    """
+
+    left: Activations
+    weights: Weights
+    depth: int
+    targets: tuple[Target, ...]
+    gelu: bool = False
+    residual: Activations | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.targets) % NETS or not 0 < self.panels <= MOST_PANELS:
+            raise DesignError(
+                f"A product makes 1 to {MOST_PANELS} panels of {NETS} columns of tiles, not "
+                f"{len(self.targets)} columns."
+            )
+
+    @property
+    def panels(self) -> int:
+        """Groups of four columns of tiles."""
+        return len(self.targets) // NETS
+
+    @property
+    def column_bytes(self) -> int:
+        """Memory of the right operand for one column of cores."""
+        return CHUNK * (1 + self.panels * self.depth)
+
+    def header(self, column: int, bias: NDArray[np.float32]) -> bytes:
+        """The first chunk of net B of a column; bias is float32[64 * columns of tiles]."""
+        words = np.zeros(HEADER_BYTES // 4, np.uint32)
+        words[0] = Operation.GEMM
+        words[gemm.Word.PANELS] = self.panels
+        words[gemm.Word.ROWS] = self.left.passes
+        words[gemm.Word.CHUNKS] = self.depth
+        words[gemm.Word.GELU] = self.gelu
+        words[gemm.Word.RESIDUAL] = self.residual is not None
+        payload = np.zeros((self.panels, TILE // 4, 8, 4), np.uint16)
+        for panel in range(self.panels):
+            at = NETS * panel + column
+            words[gemm.Word.ORDERS + panel] = gemm.order_address(self.targets[at].order)
+            part = np.zeros(TILE, np.float32)
+            given = bias[TILE * at : TILE * (at + 1)]
+            part[: len(given)] = given
+            payload[panel, :, :2] = split_bfloat16(part).reshape(2, -1, 4).transpose(1, 0, 2)
+        chunk = words.tobytes() + payload.tobytes()
+        return chunk + bytes(CHUNK - len(chunk))
+
+    def pack(self, right: NDArray[np.float32], bias: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """The right operand (float32[K, N], bias[N]) as net B streams it: uint8[NETS, bytes]."""
+        full = np.zeros((self.depth * TILE, self.panels * NETS * TILE), np.uint16)
+        full[: right.shape[0], : right.shape[1]] = to_bfloat16(right)
+        tiles = full.reshape(self.depth, TILE, self.panels, NETS, TILE).transpose(3, 2, 0, 1, 4)
+        data = second_operand(tiles).reshape(NETS, -1).view(np.uint8)
+        headers = [np.frombuffer(self.header(c, bias), np.uint8) for c in range(NETS)]
+        return np.concatenate([np.stack(headers), data], axis=1)
+
+    def transfers(self) -> list[Transfer]:
+        """What the host has to move, in the order in which it should start."""
+        first = [self._weights(c, 0, CHUNK) for c in range(NETS)]
+        heads = [Transfer(f"b{c}", (p,)) for c, p in enumerate(first)]
+        return [*heads, *self._results(), *self._left(), *self._right()]
+
+    def _weights(self, column: int, start: int, size: int) -> Piece:
+        at = self.weights.offset + column * self.column_bytes + start
+        return Piece(self.weights.argument, linear(size, at))
+
+    def _left(self) -> list[Transfer]:
+        found = []
+        for net in range(NETS):
+            pieces = []
+            for number in range(self.left.passes):
+                start = self.left.offset // 4 + self.left.start(net, number)
+                sizes = (self.depth, PIECES, PIECE_WORDS)
+                strides = (self.left.column_step, self.left.piece_step, 1)
+                pieces.append(Access(sizes, strides, start))
+            walked = _merged(pieces)
+            made = tuple(Piece(self.left.argument, access) for access in walked)
+            found.append(Transfer(f"a{net}", made, self.panels, depends=True))
+        return found
+
+    def _right(self) -> list[Transfer]:
+        found = []
+        for panel in range(self.panels):
+            start, size = CHUNK * (1 + panel * self.depth), CHUNK * self.depth
+            if self.residual is None:
+                found += [
+                    Transfer(
+                        f"b{c}", (self._weights(c, start, size),), self.left.passes, token=True
+                    )
+                    for c in range(NETS)
+                ]
+                continue
+            for number in range(self.left.passes):
+                for c in range(NETS):
+                    pieces = (
+                        self._weights(c, start, size),
+                        self._residual(self.residual, NETS * panel + c, number),
+                    )
+                    found.append(Transfer(f"b{c}", pieces, depends=True, token=True))
+        return found
+
+    def _residual(self, residual: Activations, column: int, number: int) -> Piece:
+        """Row tiles of a pass in one column: a pair of the upper half, one of the lower half."""
+        start = residual.offset // 4 + residual.start(0, number)
+        start += min(column, residual.padded - 1) * residual.column_step
+        half = residual.rows // 2 * TILE_WORDS
+        return Piece(residual.argument, Access((2, 8, PIECE_WORDS), (half, PIECE_WORDS, 1), start))
+
+    def _results(self) -> list[Transfer]:
+        """One transfer a channel where its tiles follow a rule, else one for each panel."""
+        found = []
+        for j in range(2):
+            for c in range(NETS):
+                targets = self.targets[c::NETS]
+                pieces = [self._result(target, j) for target in targets]
+                same = len({t.argument for t in targets}) == 1
+                found += [
+                    Transfer(f"out{c}{j}", (Piece(targets[n].argument, a),), token=True)
+                    for n, a in enumerate(_merged(pieces) if same else pieces)
+                ]
+        return found
+
+    def _result(self, target: Target, j: int) -> Access:
+        passes, step = self.left.passes, target.pair_step
+        sizes, strides = (passes, 2 * PIECES, PIECE_WORDS), (step, PIECE_WORDS, 1)
+        return Access(sizes, strides, target.start + j * passes * step)
+
+
+@dataclass(frozen=True)
+class LayerNorm:
+    """result = normalised rows of source, times gamma, plus beta. `width` real columns.
+
+    More than SINGLE_PASS columns are read twice: for the statistics, then to be normalised.
+    """
+
+    source: Activations
+    result: Activations
+    weights: Weights
+    width: int
+
+    @property
+    def passes(self) -> int:
+        """How often the source is read."""
+        return 1 if self.width <= layer_norm.SINGLE_PASS else 2
+
+    @property
+    def column_bytes(self) -> int:
+        """Memory of header, gamma and beta."""
+        return CHUNK * layer_norm.header_chunks(self.width)
+
+    def pack(self, gamma: NDArray[np.float32], beta: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Header with gamma and beta (float32[width]): uint8[1, bytes], the same for all nets."""
+        data = layer_norm.header(self.source.passes, gamma, beta)
+        return np.frombuffer(data, np.uint8)[None]
+
+    def transfers(self) -> list[Transfer]:
+        """What the host has to move, in the order in which it should start."""
+        given = Piece(self.weights.argument, linear(self.column_bytes, self.weights.offset))
+        heads = [Transfer(f"b{c}", (given,)) for c in range(NETS)]
+        size = self.result.size // (2 * NETS)
+        outs = []
+        for j in range(2):
+            for c in range(NETS):
+                piece = Piece(
+                    self.result.argument, linear(size, self.result.offset + (2 * c + j) * size)
+                )
+                outs.append(Transfer(f"out{c}{j}", (piece,), token=True))
+        return [*heads, *outs, *self._rows()]
+
+    def _rows(self) -> list[Transfer]:
+        found, source = [], self.source
+        for net in range(NETS):
+            pieces = tuple(
+                Piece(
+                    source.argument,
+                    Access(
+                        (PIECES, source.padded, PIECE_WORDS),
+                        (source.piece_step, source.column_step, 1),
+                        source.offset // 4 + source.start(net, number),
+                    ),
+                )
+                for number in range(source.passes)
+            )
+            found.append(Transfer(f"a{net}", pieces, self.passes, depends=True))
+        return found
+
+
+@dataclass(frozen=True)
+class KeysValues:
+    """Keys and transposed values of all heads: pairs of row tiles, keys then values, in turn."""
+
+    rows: int
+    heads: int
+    argument: int
+    offset: int
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return 8 * self.heads * self.rows * TILE_WORDS
+
+    @property
+    def head_words(self) -> int:
+        """Words of a head."""
+        return 2 * self.rows * TILE_WORDS
+
+    def target(self, head: int, values: bool) -> Target:
+        """Where a product puts the keys, or the values, of a head."""
+        start = self.offset // 4 + head * self.head_words + values * 2 * TILE_WORDS
+        order = gemm.FIRST_TRANSPOSED if values else gemm.FIRST_OPERAND
+        return Target(start, self.argument, 4 * TILE_WORDS, order)
+
+
+@dataclass(frozen=True)
+class Attention:
+    """result = softmax(queries keys^T) values, head by head; `valid` keys count.
+
+    Queries are those of a product in the order SECOND_TRANSPOSED, scaled so that scores are
+    exponents of 2. A step is one query tile of one head on each core. The steps are dealt out to
+    the rows of cores in runs, four query tiles (one a column) at a time.
+    """
+
+    queries: Activations
+    keys: KeysValues
+    result: Activations
+    scratch: Target
+    weights: Weights
+    valid: int
+
+    @property
+    def column_bytes(self) -> int:
+        """Memory of the header."""
+        return CHUNK
+
+    @property
+    def steps(self) -> int:
+        """Steps of each core."""
+        return -(-self.keys.heads * self.queries.passes // NETS)
+
+    def pack(self) -> NDArray[np.uint8]:
+        """The header, uint8[1, bytes], the same for all nets."""
+        data = attention.header(self.steps, self.keys.rows // 2, self.valid)
+        return np.frombuffer(data, np.uint8)[None]
+
+    def _work(self, net: int, step: int) -> tuple[int, int, bool]:
+        """Head, group of four query tiles, and whether it counts; surplus steps repeat the last."""
+        groups = self.queries.passes
+        last = self.keys.heads * groups - 1
+        number = net * self.steps + step
+        head, group = divmod(min(number, last), groups)
+        return head, group, number <= last
+
+    def transfers(self) -> list[Transfer]:
+        """What the host has to move, in the order in which it should start."""
+        given = Piece(self.weights.argument, linear(CHUNK, self.weights.offset))
+        found = [Transfer(f"b{c}", (given,)) for c in range(NETS)]
+        for step in range(self.steps):
+            found += [self._queries(c, step) for c in range(NETS)]
+            found += [t for net in range(NETS) for t in self._keys(net, step)]
+            found += [self._results(c, j, step) for j in range(2) for c in range(NETS)]
+        return found
+
+    def _keys(self, net: int, step: int) -> list[Transfer]:
+        """A run of steps with the same head, where it begins."""
+        heads = [self._work(net, s)[0] for s in range(self.steps)]
+        if step and heads[step] == heads[step - 1]:
+            return []
+        repeat = heads.count(heads[step])
+        words = self.keys.head_words
+        access = linear(4 * words, self.keys.offset + 4 * heads[step] * words)
+        return [Transfer(f"a{net}", (Piece(self.keys.argument, access),), repeat, depends=True)]
+
+    def _queries(self, column: int, step: int) -> Transfer:
+        q, pieces = self.queries, []
+        for net in range(NETS):
+            head, group, _ = self._work(net, step)
+            start = q.offset // 4 + head * q.column_step + q.start_of_row(NETS * group + column)
+            access = Access((PIECES, PIECE_WORDS), (q.piece_step, 1), start)
+            pieces.append(Piece(q.argument, access))
+        return Transfer(f"b{column}", tuple(pieces), depends=True, token=True)
+
+    def _results(self, column: int, j: int, step: int) -> Transfer:
+        """Two cores' tiles, piece by piece in turn; what does not count goes to scratch."""
+        starts = []
+        for net in (2 * j, 2 * j + 1):
+            head, group, counts = self._work(net, step)
+            row = NETS * group + column
+            tile = self.result.offset // 4 + (head * self.result.rows + row) * TILE_WORDS
+            starts.append(tile if counts else self.scratch.start + len(starts) * TILE_WORDS)
+        step_words = starts[1] - starts[0]
+        access = Access((PIECES, 2, PIECE_WORDS), (PIECE_WORDS, step_words, 1), starts[0])
+        return Transfer(f"out{column}{j}", (Piece(self.result.argument, access),), token=True)
+
+
+def columns_of(result: Activations) -> tuple[Target, ...]:
+    """The targets of a product whose result is a matrix in PAIRS order, padding included."""
+    assert result.order is Order.PAIRS
+    start, step = result.offset // 4, result.column_step
+    return tuple(Target(start + n * step, result.argument) for n in range(result.padded))
+
+
+def split_bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Two bfloat16 that add up to a float32 within 2**-17 of it: uint16[2, ...]."""
+    high = to_bfloat16(values)
+    rest = values - (high.astype(np.uint32) << 16).view(np.float32)
+    return np.stack([high, to_bfloat16(rest)])
+
+
+def _merged(accesses: Sequence[Access]) -> list[Access]:
+    """The same walk in one access where the starts are evenly spaced and dimensions suffice."""
+    first = accesses[0]
+    steps = {b.offset - a.offset for a, b in zip(accesses, accesses[1:], strict=False)}
+    same = {(a.sizes, a.strides) for a in accesses}
+    if len(accesses) > 1 and len(steps) == 1 and len(same) == 1 and min(steps) > 0:
+        whole = Access((len(accesses), *first.sizes), (*steps, *first.strides), first.offset)
+        if len(whole.reduced(3).fitted(3, 1023).sizes) <= 3 and _counts(whole):
+            return [whole.reduced(3)]
+    return [a.reduced(3) for a in accesses]
+
+
+def _counts(access: Access) -> bool:
+    """Whether all but the outermost of three dimensions fit their counters."""
+    fitted = access.reduced(3).fitted(3, 1023)
+    return all(n <= 1023 for n in fitted.sizes[-2:])
