@@ -29,15 +29,12 @@ MOST_CYCLES = 10_000_000
 
 
 class OneCore:
-    """A core with its own memory and a program; memory keeps its content from run to run.
+    """A core with its own memory and a program; memory keeps its content from run to run."""
 
-    With strict=False registers and memory that nobody wrote may be used; they hold zero.
-    """
-
-    def __init__(self, program: Program | Code, strict: bool = True) -> None:
+    def __init__(self, program: Program | Code) -> None:
         self.code = program if isinstance(program, Code) else compile_program(program)
         self.arena = Arena(BYTES)
-        self.core = Core("core (0, 2)", self.arena, (-1, -1, -1, 0), strict)
+        self.core = Core("core (0, 2)", self.arena, (-1, -1, -1, 0))
         text = np.frombuffer(self.code.assembly.code, np.uint8)
         self.core.program[: len(text)] = text
         self.locks: Counter[int] = Counter()

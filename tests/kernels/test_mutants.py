@@ -119,7 +119,7 @@ def _moved(block: Timed, kind: str, rng: random.Random) -> Timed:
 
 def outcome(code: Code, fill: bytes) -> bytes | str:
     """Memory after the run, or what the emulator has against it."""
-    core = OneCore(code, strict=False)
+    core = OneCore(code)
     core.put(MEMORY, fill)
     try:
         core.run(most=RUN_CYCLES)
