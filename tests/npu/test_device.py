@@ -49,7 +49,9 @@ def stream(name: str, size: int = SIZE) -> bytes:
 
 
 @pytest.fixture(autouse=True)
-def memory(tmp_path, monkeypatch):
+def alone(tmp_path, monkeypatch):
+    """An own cache, and an emulated NPU on which nobody else holds contexts."""
+    monkeypatch.setattr(pyxrt, "_BOARD", pyxrt._Board())
     monkeypatch.setenv("WHISPER_NPU_CACHE", str(tmp_path / "cache"))
     yield
     gc.collect()
