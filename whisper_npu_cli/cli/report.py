@@ -112,12 +112,6 @@ def show_timings(name: str, result: Result) -> None:
         if stage is total:
             table.add_section()
         table.add_row(*_row(stage, result))
-    for stage in timings.stages:
-        if stage.cycles is not None:
-            table.caption = (
-                f"emulated: {stage.name} takes {stage.cycles:,} array cycles, "
-                f"{stage.cycles / 1e9:.3f} s at 1.0 GHz; no NPU was measured"
-            )
     console = Console(stderr=True)
     with console.capture() as capture:
         console.print(table)

@@ -1,11 +1,10 @@
-"""Matrix product with bf16 operands and fp32 sums: bias, GELU, residual; any sizes through tiles.
+"""Matrix product with bf16 operands and fp32 sums: bias, residual; any sizes through tiles.
 
 Each core makes 64 x 64 tiles of the result. Net A brings tiles of the left operand to a row of
 cores, net B tiles of the right operand to a column; an operation runs over `panels` groups of
 columns and, within each, over `rows` groups of row tiles, with `chunks` steps of 64 along k.
 
-Life of a tile: sums in C (fp32) -> [GELU, in place] -> plus bias and residual, as bf16 tiles of
-4 x 4 -> pieces of 16 rows in the order in which the next operation reads them.
+Life of a tile: sums in C (fp32) -> plus bias and residual, as bf16 tiles of 4 x 4 -> pieces of 16 rows in the order in which the next operation reads them.
 """
 
 from __future__ import annotations
@@ -37,10 +36,7 @@ class Word(IntEnum):
     PANELS = 1
     ROWS = 2
     CHUNKS = 3
-    GELU = 5
     RESIDUAL = 6
-    FLOAT = 7
-    """1 for fp32 results."""
     ORDERS = 16
     """One word a panel: address of its Order."""
 

@@ -59,7 +59,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Gemm:
-    """result = act(left @ right + bias) + residual; all of whole tiles.
+    """result = left @ right + bias + residual; all of whole tiles.
 
     depth: tiles along k. targets: where each column of tiles of the result goes, four a panel.
     """
@@ -68,7 +68,6 @@ class Gemm:
     weights: Weights
     depth: int
     targets: tuple[Target, ...]
-    gelu: bool = False
     residual: Activations | None = None
 
     def __post_init__(self) -> None:
@@ -95,7 +94,6 @@ class Gemm:
         words[gemm.Word.PANELS] = self.panels
         words[gemm.Word.ROWS] = self.left.passes
         words[gemm.Word.CHUNKS] = self.depth
-        words[gemm.Word.GELU] = self.gelu
         words[gemm.Word.RESIDUAL] = self.residual is not None
         payload = np.zeros((self.panels, TILE // 4, 8, 4), np.uint16)
         for panel in range(self.panels):
@@ -187,172 +185,6 @@ class Gemm:
         passes, step = self.left.passes, target.pair_step
         sizes, strides = (passes, 2 * PIECES, PIECE_WORDS), (step, PIECE_WORDS, 1)
         return Access(sizes, strides, target.start + j * passes * step)
-
-
-@dataclass(frozen=True)
-class LayerNorm:
-    """result = normalised rows of source, times gamma, plus beta. `width` real columns.
-
-    More than SINGLE_PASS columns are read twice: for the statistics, then to be normalised.
-    """
-
-    source: Activations
-    result: Activations
-    weights: Weights
-    width: int
-
-    @property
-    def passes(self) -> int:
-        """How often the source is read."""
-        return 1 if self.width <= layer_norm.SINGLE_PASS else 2
-
-    @property
-    def column_bytes(self) -> int:
-        """Memory of header, gamma and beta."""
-        return CHUNK * layer_norm.header_chunks(self.width)
-
-    def pack(self, gamma: NDArray[np.float32], beta: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Header with gamma and beta (float32[width]): uint8[1, bytes], the same for all nets."""
-        data = layer_norm.header(self.source.passes, gamma, beta)
-        return np.frombuffer(data, np.uint8)[None]
-
-    def transfers(self) -> list[Transfer]:
-        """What the host has to move, in the order in which it should start."""
-        given = Piece(self.weights.argument, linear(self.column_bytes, self.weights.offset))
-        heads = [Transfer(f"b{c}", (given,)) for c in range(NETS)]
-        size = self.result.size // (2 * NETS)
-        outs = []
-        for j in range(2):
-            for c in range(NETS):
-                piece = Piece(
-                    self.result.argument, linear(size, self.result.offset + (2 * c + j) * size)
-                )
-                outs.append(Transfer(f"out{c}{j}", (piece,), token=True))
-        return [*heads, *outs, *self._rows()]
-
-    def _rows(self) -> list[Transfer]:
-        found, source = [], self.source
-        for net in range(NETS):
-            pieces = tuple(
-                Piece(
-                    source.argument,
-                    Access(
-                        (PIECES, source.padded, PIECE_WORDS),
-                        (source.piece_step, source.column_step, 1),
-                        source.offset // 4 + source.start(net, number),
-                    ),
-                )
-                for number in range(source.passes)
-            )
-            found.append(Transfer(f"a{net}", pieces, self.passes, depends=True))
-        return found
-
-
-@dataclass(frozen=True)
-class KeysValues:
-    """Keys and transposed values of all heads: pairs of row tiles, keys then values, in turn."""
-
-    rows: int
-    heads: int
-    argument: int
-    offset: int
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return 8 * self.heads * self.rows * TILE_WORDS
-
-    @property
-    def head_words(self) -> int:
-        """Words of a head."""
-        return 2 * self.rows * TILE_WORDS
-
-    def target(self, head: int, values: bool) -> Target:
-        """Where a product puts the keys, or the values, of a head."""
-        start = self.offset // 4 + head * self.head_words + values * 2 * TILE_WORDS
-        order = gemm.FIRST_TRANSPOSED if values else gemm.FIRST_OPERAND
-        return Target(start, self.argument, 4 * TILE_WORDS, order)
-
-
-@dataclass(frozen=True)
-class Attention:
-    """result = softmax(queries keys^T) values, head by head; `valid` keys count.
-
-    Queries are those of a product in the order SECOND_TRANSPOSED, scaled so that scores are
-    exponents of 2. A step is one query tile of one head on each core. The steps are dealt out to
-    the rows of cores in runs, four query tiles (one a column) at a time.
-    """
-
-    queries: Activations
-    keys: KeysValues
-    result: Activations
-    scratch: Target
-    weights: Weights
-    valid: int
-
-    @property
-    def column_bytes(self) -> int:
-        """Memory of the header."""
-        return CHUNK
-
-    @property
-    def steps(self) -> int:
-        """Steps of each core."""
-        return -(-self.keys.heads * self.queries.passes // NETS)
-
-    def pack(self) -> NDArray[np.uint8]:
-        """The header, uint8[1, bytes], the same for all nets."""
-        data = attention.header(self.steps, self.keys.rows // 2, self.valid)
-        return np.frombuffer(data, np.uint8)[None]
-
-    def _work(self, net: int, step: int) -> tuple[int, int, bool]:
-        """Head, group of four query tiles, and whether it counts; surplus steps repeat the last."""
-        groups = self.queries.passes
-        last = self.keys.heads * groups - 1
-        number = net * self.steps + step
-        head, group = divmod(min(number, last), groups)
-        return head, group, number <= last
-
-    def transfers(self) -> list[Transfer]:
-        """What the host has to move, in the order in which it should start."""
-        given = Piece(self.weights.argument, linear(CHUNK, self.weights.offset))
-        found = [Transfer(f"b{c}", (given,)) for c in range(NETS)]
-        for step in range(self.steps):
-            found += [self._queries(c, step) for c in range(NETS)]
-            found += [t for net in range(NETS) for t in self._keys(net, step)]
-            found += [self._results(c, j, step) for j in range(2) for c in range(NETS)]
-        return found
-
-    def _keys(self, net: int, step: int) -> list[Transfer]:
-        """A run of steps with the same head, where it begins."""
-        heads = [self._work(net, s)[0] for s in range(self.steps)]
-        if step and heads[step] == heads[step - 1]:
-            return []
-        repeat = heads.count(heads[step])
-        words = self.keys.head_words
-        access = linear(4 * words, self.keys.offset + 4 * heads[step] * words)
-        return [Transfer(f"a{net}", (Piece(self.keys.argument, access),), repeat, depends=True)]
-
-    def _queries(self, column: int, step: int) -> Transfer:
-        q, pieces = self.queries, []
-        for net in range(NETS):
-            head, group, _ = self._work(net, step)
-            start = q.offset // 4 + head * q.column_step + q.start_of_row(NETS * group + column)
-            access = Access((PIECES, PIECE_WORDS), (q.piece_step, 1), start)
-            pieces.append(Piece(q.argument, access))
-        return Transfer(f"b{column}", tuple(pieces), depends=True, token=True)
-
-    def _results(self, column: int, j: int, step: int) -> Transfer:
-        """Two cores' tiles, piece by piece in turn; what does not count goes to scratch."""
-        starts = []
-        for net in (2 * j, 2 * j + 1):
-            head, group, counts = self._work(net, step)
-            row = NETS * group + column
-            tile = self.result.offset // 4 + (head * self.result.rows + row) * TILE_WORDS
-            starts.append(tile if counts else self.scratch.start + len(starts) * TILE_WORDS)
-        step_words = starts[1] - starts[0]
-        access = Access((PIECES, 2, PIECE_WORDS), (PIECE_WORDS, step_words, 1), starts[0])
-        return Transfer(f"out{column}{j}", (Piece(self.result.argument, access),), token=True)
 
 
 def columns_of(result: Activations) -> tuple[Target, ...]:

@@ -34,15 +34,11 @@ class Segment:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of the pipeline: `load`, `mel`, `encode`, `decode` or `other`.
-
-    `cycles` of the array that an emulated device counted; no measurement of an NPU.
-    """
+    """One stage of the pipeline: `load`, `mel`, `encode`, `decode` or `other`."""
 
     name: str
     device: str
     seconds: float
-    cycles: int | None = None
 
 
 @dataclass(frozen=True)

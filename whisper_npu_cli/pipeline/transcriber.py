@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from whisper_npu_cli.engines import models, select
-from whisper_npu_cli.engines.select import Choice
-from whisper_npu_cli.errors import DeviceFault, UsageError
+from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.pipeline.audio import AudioReader, open_audio
 from whisper_npu_cli.pipeline.languages import language_code
 from whisper_npu_cli.pipeline.options import Options
@@ -19,7 +18,6 @@ from whisper_npu_cli.pipeline.results import Engine, Result, Segment
 from whisper_npu_cli.pipeline.timings import STAGES, StageClock
 
 if TYPE_CHECKING:
-    from whisper_npu_cli.engines.interface import Core
     from whisper_npu_cli.pipeline.audio import Source
     from whisper_npu_cli.pipeline.longform import PieceModel
     from whisper_npu_cli.pipeline.rawpcm import RawFormat
@@ -30,9 +28,7 @@ class Transcriber:
 
     `model` is a name (`base`, `demo`, `owner/name`) or a folder, `device` one of auto, npu, cpu
     and emulator, `model_dir` the root of the model cache, `threads` 0 for the engine's own
-    choice. `progress` hears how many of a window's launches are done, of how many. `choice` says
-    which device was chosen and why, `load_seconds` what loading took, `warnings` what went wrong
-    with the device since.
+    choice. `choice` says which device was chosen and why, `load_seconds` what loading took.
 
     Raises DeviceError, ModelError or UsageError.
     """
@@ -46,12 +42,9 @@ class Transcriber:
         threads: int = 0,
         model_dir: str | Path | None = None,
         local_files_only: bool = False,
-        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         start = time.perf_counter()
         self.model = model
-        self.warnings: list[str] = []
-        self._progress = progress
         self.choice = select.choose(device)
         cache_root = Path(model_dir) if model_dir is not None else None
         folder = models.resolve(model, cache_root=cache_root, local_files_only=local_files_only)
@@ -61,24 +54,8 @@ class Transcriber:
 
         self._shared_clock = _SharedClock()
         core = load_core(folder, compute_type, threads)
-        if self.choice.device != "cpu":
-            core = self._with_device(core, folder)
         self._model = PieceModel(core, folder, self._shared_clock)
         self.load_seconds = time.perf_counter() - start
-
-    def _with_device(self, core: Core, folder: Path) -> Core:
-        """The engine with its encoder on the chosen device; with `auto`, whatever is faster."""
-        from whisper_npu_cli.engines import attach
-
-        core, self.choice = attach.attach(
-            core, folder, self.choice, self.model, self._fallen_back, self._progress
-        )
-        return core
-
-    def _fallen_back(self, fault: DeviceFault) -> None:
-        """The device failed for good; the CPU goes on."""
-        self.choice = Choice("cpu", f"cpu: the NPU failed ({fault.reason})", fault.reason)
-        self.warnings.append(f"{fault} The CPU goes on.")
 
     @property
     def device(self) -> str:
@@ -170,7 +147,7 @@ class Transcription:
     @property
     def warnings(self) -> list[str]:
         """Sentences about an input that is cut short or damaged; complete at its end."""
-        return [*self._reader.warnings, *self._transcriber.warnings]
+        return list(self._reader.warnings)
 
     def __iter__(self) -> Iterator[Segment]:
         return self
@@ -189,7 +166,7 @@ class Transcription:
     def result(self) -> Result:
         """The transcript of what is done so far."""
         transcriber = self._transcriber
-        devices = dict.fromkeys(STAGES, "cpu") | {"encode": transcriber.device}
+        devices = dict.fromkeys(STAGES, transcriber.device)
         return Result(
             text="".join(segment.text for segment in self._done),
             segments=list(self._done),
@@ -231,10 +208,6 @@ class _SharedClock:
     def add(self, stage: str, seconds: float, count: int = 0) -> None:
         """See StageClock."""
         self.current.add(stage, seconds, count)
-
-    def add_cycles(self, stage: str, cycles: int) -> None:
-        """See StageClock."""
-        self.current.add_cycles(stage, cycles)
 
 
 # field -> smallest value allowed

@@ -98,7 +98,6 @@ def _engine_json(result: Result) -> dict[str, Any]:
         "reason": result.engine.reason,
         "fallback_reason": result.engine.fallback_reason,
         "timings_ms": stages | {"total": round(timings.total * 1000, 3)},
-        "emulated_cycles": {s.name: s.cycles for s in timings.stages if s.cycles is not None},
         "windows": timings.windows,
         "tokens": timings.tokens,
         "audio_seconds": round(timings.audio_seconds, 3),
