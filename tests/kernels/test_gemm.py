@@ -41,9 +41,7 @@ class Product:
         self.result = Activations(rows, columns, Order.PAIRS, offset=self.left.size)
         end = self.left.size + self.result.size
         self.residual = replace(self.result, offset=end) if residual else None
-        self.work = Gemm(
-            self.left, Weights(1, 0), tiles(k), columns_of(self.result), self.residual
-        )
+        self.work = Gemm(self.left, Weights(1, 0), tiles(k), columns_of(self.result), self.residual)
         self.bench = ArrayBench(end + self.result.size, 4 * self.work.column_bytes)
 
     def run(
