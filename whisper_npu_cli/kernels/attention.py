@@ -127,9 +127,7 @@ def _take_queries(p: Program, t: Tile) -> None:
         p.add(number, 1, to=number)
 
 
-def _keys(
-    p: Program, t: Tile, half: Value, first: Value, remaining: Value, matrix: Value
-) -> None:
+def _keys(p: Program, t: Tile, half: Value, first: Value, remaining: Value, matrix: Value) -> None:
     """A chunk of keys to P, again where the largest P of a query is out of range."""
     t.a.take()
     again, tries = p.const(1, name="again"), p.const(MOST_REBASES, name="tries")
@@ -190,7 +188,11 @@ def _probabilities(p: Program, keys: Value, half: Value, matrix: Value) -> Value
     p.vmov(pattern, to=bias.hi)
     to_fraction, to_pattern = p.const(FRACTION - 6, p.new("s")), p.const(FRACTION - 7, p.new("s"))
     peak = p.vbcst_16(p.const(0))
-    with p.loop(BLOCKS, independent=("b",), interval=91):
+    z, w, weights = (
+        p.new("x", name, [register])
+        for name, register in (("z", "x9"), ("w", "x10"), ("weights", "x11"))
+    )
+    with p.loop(BLOCKS, independent=("b",), interval=74):
         start = [p.accumulator(512, f"start{j}") for j in range(4)]
         for j, value in enumerate(start):
             p.vld(m[32], to=value.hi)
@@ -208,17 +210,16 @@ def _probabilities(p: Program, keys: Value, half: Value, matrix: Value) -> Value
                 p.vmsc_f(scores[j].hi if k else start[j], lower, right[j], matrix, to=scores[j].hi)
         for j, score in enumerate(scores):
             i = p.vsub(bias, score, lanes)
-            z, w = p.vector(512, "z"), p.vector(512, "w")
             p.vsrs_s16_s32(i, to_fraction, to=z)
             p.vband(z, low_bits, to=z)
             p.vsub_16(low_bits, z, to=w)
             p.vmin_ge_s16(z, w, to=[z, p.scalar("compared")])
             p.vsub_16(curve, z, to=w)
             p.vmsc(i, z, w, lanes, to=i)
-            p.vsrs_d16_s32(i, to_pattern, to=w)
-            p.vmax_lt_d16(peak, w, to=[peak, p.scalar("compared")])
-            p.vst(w.hi, out[32])
-            p.vst(w.lo, out.post(targets if j == 3 else VECTOR))
+            p.vsrs_d16_s32(i, to_pattern, to=weights)
+            p.vmax_lt_d16(peak, weights, to=[peak, p.scalar("compared")])
+            p.vst(weights.hi, out[32])
+            p.vst(weights.lo, out.post(targets if j == 3 else VECTOR))
         p.padd(out.post(second))
     return peak
 
@@ -280,7 +281,10 @@ def _rebase(p: Program, first: Value, again: Value) -> None:
     origin_at, sum_at = p.const(ORIGIN, name="origin_at"), p.const(SUMS, name="sum_at")
     largest_at = p.const(SPARE, name="largest_at")
     value_at, weight_at = p.const(C, name="value_at"), p.const(B, name="weight_at")
-    next_value, next_weight = p.const(VECTOR, name="next_value"), p.const(VECTOR, name="next_weight")
+    next_value, next_weight = (
+        p.const(VECTOR, name="next_value"),
+        p.const(VECTOR, name="next_weight"),
+    )
     with p.loop(4, pipelined=False):
         with p.loop(4, pipelined=False):
             exponent = _largest(p, largest_at)
@@ -469,7 +473,7 @@ def _write(p: Program, t: Tile) -> None:
         read = p.pointer("c", start)
         inverse = p.pointer("work", inverse_at)
         group = p.const(4 * C_BLOCK, p.new("m"))
-        with p.loop(8, independent=("out",)):
+        with p.loop(8, independent=("out",), interval=44):
             for j in range(4):
                 high, low = p.vector(512, "high"), p.vector(512, "low")
                 for value, at in ((high, 0), (low, 32)):
