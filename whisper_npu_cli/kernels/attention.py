@@ -76,15 +76,15 @@ def attention(p: Program, t: Tile) -> None:
     p.set_mode("crSRSSign", 0)
     p.set_mode("crUPSSign", 0)
     matrix = p.product_mode(Shape.BF16_4X8X4)
-    with p.loop(t.parameter(Word.STEPS), pipelined=False):
+    with p.loop(t.parameter(Word.STEPS)):
         _take_queries(p, t)
         _fill(p, "work", ORIGIN, np.float32(X0), TILES)
         _fill(p, "work", SUMS, np.float32(0), TILES)
         _fill(p, "c", C, np.float32(0), 2 * CHUNK // VECTOR)
         remaining, first = t.parameter(Word.VALID), p.const(1, name="first")
-        with p.loop(t.parameter(Word.PAIRS), pipelined=False):
+        with p.loop(t.parameter(Word.PAIRS)):
             half = p.const(0, name="half")
-            with p.loop(2, pipelined=False):
+            with p.loop(2):
                 _keys(p, t, half, first, remaining, matrix)
                 p.const(1, half)
             _add_sums(p, matrix)
@@ -111,7 +111,7 @@ def _take_queries(p: Program, t: Tile) -> None:
     The buffers of the last two are kept until the end of the step: P lies there.
     """
     row, number = t.place(1), p.const(0, name="number")
-    with p.loop(4, pipelined=False):
+    with p.loop(4):
         source = t.b.take()
         with p.if_zero(p.xor(row, number)):
             target = p.pointer("side", SIDE)
@@ -232,8 +232,8 @@ def _scan(p: Program, half: Value, remaining: Value) -> Value:
     start = p.add(p.const(B), p.lshl(half, p.const(10)))
     left = p.sub(remaining, p.lshl(half, p.const(5)), to=p.scalar("left"))
     step = p.const(256)
-    with p.loop(2, pipelined=False):
-        with p.loop(4, pipelined=False):
+    with p.loop(2):
+        with p.loop(4):
             select = p.new("r", "select", [f"r{n}" for n in range(16, 24)])
             p.mov(_counting(p, left), to=select)
             read, write = p.pointer("b", start), p.pointer("b", start)
@@ -285,8 +285,8 @@ def _rebase(p: Program, first: Value, again: Value) -> None:
         p.const(VECTOR, name="next_value"),
         p.const(VECTOR, name="next_weight"),
     )
-    with p.loop(4, pipelined=False):
-        with p.loop(4, pipelined=False):
+    with p.loop(4):
+        with p.loop(4):
             exponent = _largest(p, largest_at)
             low = p.vlt_d16(exponent, p.vbcst_16(lowest))
             out = p.or_(low, p.vge_d16(exponent, p.vbcst_16(p.const(128 * (127 + HIGHEST + 1)))))
@@ -300,8 +300,11 @@ def _rebase(p: Program, first: Value, again: Value) -> None:
                 largest = p.vbcst_16(p.const(0x7F00))
                 factor = p.vsub_16(largest, p.vmin_ge_d16(exponent, largest)[0])
                 _scale(p, sum_at, 1, factor, lanes)
-                _scale(p, value_at, 8, factor, lanes)
-                _scale(p, p.add(value_at, p.const(256)), 8, factor, lanes)
+                start = p.scalar("start")
+                p.mov(value_at, to=start)
+                with p.loop(2):
+                    _scale(p, start, 8, factor, lanes)
+                    p.add(start, p.const(C_BLOCK // 2), to=start)
                 _scale_weights(p, weight_at, p.vsub_16(exponent, same))
             vector = p.const(VECTOR)
             for address in (origin_at, sum_at, largest_at, value_at, weight_at):
@@ -366,9 +369,9 @@ def _scale_weights(p: Program, address: Value, exponent: Value) -> None:
     """Divide P of the first half of a pair by 2^exponent; what is too small becomes zero."""
     start = p.scalar("weights")
     p.mov(address, to=start)
-    with p.loop(2, pipelined=False):
+    with p.loop(2):
         pointer = p.pointer("b", start)
-        with p.loop(4, pipelined=False):
+        with p.loop(4):
             weights = p.vector(512, "weights")
             p.vld(pointer[32], to=weights.hi)
             p.vld(pointer[0], to=weights.lo)
@@ -384,37 +387,46 @@ def _scale_weights(p: Program, address: Value, exponent: Value) -> None:
 def _add_sums(p: Program, matrix: Value) -> None:
     """Add P of a pair of key tiles, over the keys, to SUMS: a product with ones."""
     ones = p.vbcst_16(p.const(ONE))
-    weights, load, store = p.pointer("b", B), p.pointer("work", SUMS), p.pointer("work", SUMS)
-    loads, stores = (
-        p.dimensions(step=VECTOR - TILES * VECTOR, inner=VECTOR, count=4) for _ in "ls"
-    )
-    with p.loop(8, independent=("work",)):
+    start, sum_at = p.const(B, name="start"), p.const(SUMS, name="sum_at")
+    with p.loop(4):
+        weights, pointer = p.pointer("b", start), p.pointer("work", sum_at)
+        keys = p.dimensions(step=VECTOR + CHUNK - B_GROUP, inner=VECTOR, count=8)
         sums = [p.accumulator(512, f"sum{j}") for j in range(4)]
         for j, value in enumerate(sums):
-            p.vld(load[32], to=value.hi)
-            p.vld(load.post(loads if j == 3 else VECTOR), to=value.lo)
-        for _ in range(8):
-            for value in sums:
-                p.vmac_f(value, ones, p.load_x(weights), matrix, to=value)
+            p.vld(pointer[VECTOR * j], to=value.lo)
+            p.vld(pointer[VECTOR * j + 32], to=value.hi)
+        with p.loop(16):
+            for j, value in enumerate(sums):
+                x = p.load_x(weights, keys if j == 3 else VECTOR)
+                p.vmac_f(value, ones, x, matrix, to=value)
         for j, value in enumerate(sums):
-            p.vst(value.hi, store[32])
-            p.vst(value.lo, store.post(stores if j == 3 else VECTOR))
+            p.vst(value.lo, pointer[VECTOR * j])
+            p.vst(value.hi, pointer[VECTOR * j + 32])
+        p.add(start, p.const(B_GROUP), to=start)
+        p.add(sum_at, p.const(4 * VECTOR), to=sum_at)
 
 
 def _values(p: Program, t: Tile, matrix: Value) -> None:
-    """O^T += V^T P^T for a pair of key tiles."""
+    """O^T += V^T P^T for a pair of key tiles.
+
+    A chunk of values has two pieces (16 dimensions) of both tiles by turns. For each 8 dimensions
+    come 4 blocks of O^T with P of tile 0, the same 4 with P of tile 1.
+    """
     start = p.const(C, name="start")
-    with p.loop(2, pipelined=False):
-        t.a.take()
-        piece, weights = p.scalar("piece"), p.const(B, name="weights")
-        p.mov(t.a.at, to=piece)
-        with p.loop(2, pipelined=False):
-            back, on = VECTOR - A_HALF, VECTOR + A_HALF
-            rows = p.dimensions(step=on + PIECE, inner=back, count=4, middle=on, middle_count=2)
-            a, b, c = p.pointer("a", piece), p.pointer("b", weights), p.pointer("c", start)
-            tile_product(p, a, b, c, rows, group_steps(p), matrix, matrix, BLOCKS // 2)
-            p.add(piece, p.const(PIECE), to=piece)
-            p.add(weights, p.const(CHUNK), to=weights)
+    with p.loop(2):
+        a, b, c = t.a.take(), p.pointer("b", B), p.pointer("c", start)
+        back = VECTOR - A_HALF
+        rows = p.dimensions(
+            step=back + 2 * A_HALF - PIECE, inner=back, count=4, middle=back + PIECE, middle_count=2
+        )
+        turn = p.dimensions(step=PIECE, inner=0, count=16)
+        groups = p.dimensions(step=VECTOR - 2 * CHUNK, inner=VECTOR, count=8)
+        loads, stores = (
+            p.dimensions(step=step, inner=step, count=4, middle=step - 4 * C_BLOCK, middle_count=2)
+            for step in (VECTOR, 32)
+        )
+        blocks = loads, stores
+        tile_product(p, a, b, c, rows, groups, matrix, matrix, BLOCKS, blocks, turn)
         t.a.give()
         p.add(start, p.const(CHUNK), to=start)
 
@@ -423,7 +435,7 @@ def _values(p: Program, t: Tile, matrix: Value) -> None:
 
 
 def _reciprocals(p: Program) -> None:
-    """1 / SUMS to SPARE, as bf16 and what that leaves: 32 + 32 bytes for each 4 queries."""
+    """1 / SUMS to SPARE for each 16 queries, as bf16 and what that leaves: 32 + 32 bytes."""
     lanes = p.product_mode(Shape.BF16_LANES_16X2)
     integers = p.product_mode(Shape.INT16_LANES_32)
     base, one = p.accumulator(1024, "base"), p.accumulator(512, "one")
@@ -432,16 +444,17 @@ def _reciprocals(p: Program) -> None:
     p.vmov(pattern, to=base.hi)
     p.vmov(p.vbcst_32(p.const(ONE << 16)), to=one)
     load, store = p.pointer("work", SUMS), p.pointer("work", SPARE)
-    with p.loop(TILES, pipelined=False):
-        total = p.accumulator(1024, "total")
-        for part in (total.lo, total.hi):
-            p.vld(load[0], to=part.lo)
-            p.vld(load[32], to=part.hi)
-        p.padd(load.post(VECTOR))
-        divisor = _split(p, total.lo, lanes)
-        guess = p.accumulator(1024, "guess")
+    with p.loop(4):
+        sums = p.load_x(load)
+        for j in range(1, 4):  # all rows of a tile are equal: row j from tile j
+            select = p.new("r", "select", [f"r{n}" for n in range(16, 24)])
+            p.const(0xF << 4 * j, select)
+            sums = p.vsel_32(sums, p.load_x(load), select)
+        total, guess = p.accumulator(1024, "total"), p.accumulator(1024, "guess")
+        p.vmov(sums, to=total.lo)
+        p.vmov(sums, to=total.hi)
         p.vsub(base, total, integers, to=guess)
-        inverse = guess.lo
+        divisor, inverse = _split(p, total.lo, lanes), guess.lo
         with p.loop(3, pipelined=False):  # Newton; the error of 12 % becomes 2^-16
             high, low = _doubled(p, inverse, lanes)
             error = p.vmsc_f(p.vmsc_f(one, divisor, high, lanes), divisor, low, lanes)
@@ -468,17 +481,14 @@ def _write(p: Program, t: Tile) -> None:
     lanes = p.product_mode(Shape.BF16_LANES_16X2)
     transpose = p.const(28)  # T16_8x4
     start, inverse_at = p.const(C, name="start"), p.const(SPARE, name="inverse_at")
-    with p.loop(4, pipelined=False):
+    with p.loop(4):
         out = t.out.take()
         read = p.pointer("c", start)
-        inverse = p.pointer("work", inverse_at)
+        inverse = p.load_x(p.pointer("work", inverse_at))
         group = p.const(4 * C_BLOCK, p.new("m"))
-        with p.loop(8, independent=("out",), interval=44):
+        with p.loop(8, independent=("out",), interval=34):
             for j in range(4):
-                high, low = p.vector(512, "high"), p.vector(512, "low")
-                for value, at in ((high, 0), (low, 32)):
-                    p.vld(inverse[VECTOR * j + at], to=value.lo)
-                    p.vld(inverse[VECTOR * j + at], to=value.hi)
+                high, low = (p.vextbcst_64(inverse, at) for at in (j, 4 + j))
                 both = p.vector(512, "both")
                 for part, at in ((both.lo, 0), (both.hi, C_BLOCK // 2)):
                     value = p.accumulator(512, "value")
@@ -494,4 +504,4 @@ def _write(p: Program, t: Tile) -> None:
             p.padd(read.post(group))
         t.out.give()
         p.add(start, p.const(C_BLOCK), to=start)
-        p.add(inverse_at, p.const(4 * VECTOR), to=inverse_at)
+        p.add(inverse_at, p.const(VECTOR), to=inverse_at)

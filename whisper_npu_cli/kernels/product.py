@@ -43,11 +43,15 @@ def tile_product(
     first: Value,
     mode: Value,
     count: int | Value,
+    blocks: tuple[int | Value, int | Value] = (VECTOR, 32),
+    turn: Value | None = None,
 ) -> None:
     """`count` blocks (16 or more) from the pointers a, b, c on, along a row of C first.
 
     rows, groups: row_steps and group_steps. first: control word of the first product of each
-    accumulator, which may ignore what C holds; mode: that of all others.
+    accumulator, which may ignore what C holds; mode: that of all others. blocks: how C goes on
+    after a block, from its last load and its last store; a block may come again after 4 others at
+    the earliest. turn: a further step of a after each block.
     """
     out = p.pointer("c")
     p.mov(c, to=out)
@@ -55,7 +59,7 @@ def tile_product(
         sums = [[p.accumulator(512, f"sum{i}{j}") for j in range(4)] for i in range(2)]
         for total in sums[0] + sums[1]:
             p.vld(c[32], to=total.hi)
-            p.vld(c.post(VECTOR), to=total.lo)
+            p.vld(c.post(blocks[0] if total is sums[1][3] else VECTOR), to=total.lo)
         for k in range(DEPTH):
             lower = p.vector(512, "left")
             p.vld(a[A_HALF], to=lower.lo)
@@ -69,4 +73,6 @@ def tile_product(
                     p.vmac_f(sums[i][j], left, right[j], word, to=sums[i][j])
         for total in sums[0] + sums[1]:
             p.vst(total.lo, out.post(32))
-            p.vst(total.hi, out.post(32))
+            p.vst(total.hi, out.post(blocks[1] if total is sums[1][3] else 32))
+        if turn is not None:
+            p.padd(a.post(turn))
