@@ -9,7 +9,6 @@ import operation_bench
 import pytest
 from numpy.typing import NDArray
 
-from whisper_npu_cli.kernels import tile
 from whisper_npu_cli.kernels.attention import attention, reference
 from whisper_npu_cli.kernels.layout import TILE, from_bfloat16, second_operand, to_bfloat16
 
@@ -105,3 +104,77 @@ def check(step: tuple[Array, Array, Array], bound: float = 1e-2, **options: floa
 
 def test_one_pair_of_key_tiles() -> None:
     check(example(1, 128, 2.0))
+
+
+def peaked(step: tuple[Array, Array, Array], above: float) -> tuple[Array, Array, Array]:
+    """Half of the queries with one key whose score lies `above` everything else's mean."""
+    q, k, v = (x.copy() for x in step)
+    rng = np.random.default_rng(11)
+    for n in range(0, TILE, 2):
+        k[rng.integers(len(k))] = 8 * above * q[n] / (q[n] @ q[n])
+    return q, rounded(k), v
+
+
+def ramp(keys: int, scores: Array) -> tuple[Array, Array, Array]:
+    """Keys whose scores are `scores` times a factor from 0.5 to 1, different for each query."""
+    rng = np.random.default_rng(5)
+    q, k = np.zeros((TILE, TILE)), rng.normal(size=(keys, TILE)) * 0.05
+    q[:, 0] = np.linspace(0.5, 1, TILE)
+    q[:, 1:] = rng.normal(size=(TILE, TILE - 1))
+    k[:, 0] = scores * 8
+    v = rng.normal(size=(keys, TILE)) + rng.normal(size=TILE)
+    return rounded(q * LOG2) / LOG2, rounded(k), rounded(v)
+
+
+def test_scores_like_whisper() -> None:
+    check(example(2, 1500, 2.0), garbage=GARBAGE)
+
+
+def test_peaked_heads() -> None:
+    check(peaked(example(3, 1500, 4.0), 30.0))
+
+
+@pytest.mark.parametrize("start, end", [(-300, 300), (300, -300), (0, 300), (-300, -299)])
+def test_scores_far_from_zero(start: float, end: float) -> None:
+    check(ramp(1500, np.linspace(start, end, 1500)))
+
+
+def test_scores_that_jump() -> None:
+    scores = np.random.default_rng(8).permuted(np.linspace(-300, 300, 640))
+    check(ramp(640, scores))
+
+
+@pytest.mark.parametrize("keys", [1, 7, 16, 65, 100, 128, 129, 448])
+def test_any_number_of_keys(keys: int) -> None:
+    check(example(keys, keys, 3.0), garbage=GARBAGE)
+
+
+def test_keys_of_zeros_give_the_mean_of_the_values() -> None:
+    q, k, v = example(6, 1500, 3.0)
+    found = run([(q, 0 * k, v)]).tiles[0]
+    mean = v.mean(axis=0)
+    assert np.array_equal(found, np.broadcast_to(found[0], found.shape))
+    assert np.all(np.abs(found[0] - mean) <= 2.0**-8 * np.abs(mean))
+
+
+@pytest.mark.parametrize("row", range(4))
+def test_steps_follow_each_other_on_every_row(row: int) -> None:
+    steps = [example(20 + n, 300, 1.0 + n) for n in range(3)]
+    outcome = run(steps, row=row)
+    for found, step in zip(outcome.tiles, steps, strict=True):
+        assert error(found, reference(*step, 300)) < 1e-2
+
+
+@pytest.mark.parametrize("score", [np.inf, -np.inf, np.nan])
+def test_scores_that_are_no_numbers_do_not_hang_the_core(score: float) -> None:
+    q, k, v = example(9, 200, 2.0)
+    k[150, 0] = score
+    words = stream(padded(k, 1.0), padded(v, 1.0))
+    chunks = [operation_bench.header(OP, 1, 2, 200), *[queries(q)] * 4]
+    done = operation_bench.run(operation_bench.compiled(attention), words, chunks)
+    assert len(done.pieces) == 4
+
+
+def test_cycles_for_64_queries_and_64_keys() -> None:
+    short, long = (run([example(1, keys, 2.0)]).cycles for keys in (256, 1280))
+    assert (long - short) / 16 < 5200

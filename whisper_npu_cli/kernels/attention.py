@@ -3,8 +3,8 @@
 Contract: out = softmax(q k^T / 8) v for the first `valid` keys; q, k, v and out bf16, 64 per head.
 What comes after the valid keys may hold anything finite. Scores may lie anywhere within +-300.
 
-Everything is transposed: S^T = K Q^T comes out of the multiplier in tiles of 4 keys x 4 queries, two
-of which, turned into P^T = 2^(S^T - m), are a right operand for O^T = V^T P^T as they are.
+Everything is transposed: S^T = K Q^T comes out of the multiplier in tiles of 4 keys x 4 queries,
+two of which, turned into P^T = 2^(S^T - m), are a right operand for O^T = V^T P^T as they are.
 
 m is not the running maximum but a whole number for each query, 0 as long as the largest exponent
 of a query lies between LOWEST and HIGHEST. bf16 and fp32 have room for that, so P and the sums
@@ -21,17 +21,26 @@ from numpy.typing import NDArray
 from whisper_npu_cli.aie.asm.modes import Shape
 from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.aie.asm.values import Value
-from whisper_npu_cli.kernels.product import A_HALF, B_GROUP, C_BLOCK, VECTOR, group_steps, row_steps
-from whisper_npu_cli.kernels.product import tile_product
-from whisper_npu_cli.kernels.tile import B, C, CHUNK, OWN, PIECE, SIDE, Tile
+from whisper_npu_cli.kernels.product import (
+    A_HALF,
+    B_GROUP,
+    C_BLOCK,
+    VECTOR,
+    group_steps,
+    row_steps,
+    tile_product,
+)
+from whisper_npu_cli.kernels.tile import CHUNK, OWN, PIECE, SIDE, B, C, Tile
 
+TRANSPOSE_8X4 = 28
+"""Shuffle mode T16_8x4 (aiev2_enums.h of llvm-aie)."""
 LOWEST, HIGHEST = -32, 64
 """Exponents of 2 between which the largest P of a query may lie."""
 MOST_REBASES = 8
 """For one chunk; only infinite or undefined scores need more."""
 
 BLOCKS = 32
-"""Blocks of 8 keys x 16 queries in a chunk of keys; of 8 dimensions x 16 queries in two of values."""
+"""Blocks of 8 x 16 in a chunk of keys (keys x queries), products of a chunk of values."""
 TILES = 16
 """Tiles of 4 x 4 that stand for 64 queries, four of each group of 16."""
 
@@ -55,7 +64,7 @@ class Word(IntEnum):
     PAIRS = 2
     """Pairs of key tiles."""
     VALID = 3
-    """Keys that count."""
+    """Keys that count, 1 or more; tiles of keys begin with them."""
 
 
 def reference(
@@ -188,11 +197,10 @@ def _probabilities(p: Program, keys: Value, half: Value, matrix: Value) -> Value
     p.vmov(pattern, to=bias.hi)
     to_fraction, to_pattern = p.const(FRACTION - 6, p.new("s")), p.const(FRACTION - 7, p.new("s"))
     peak = p.vbcst_16(p.const(0))
-    z, w, weights = (
-        p.new("x", name, [register])
-        for name, register in (("z", "x9"), ("w", "x10"), ("weights", "x11"))
-    )
-    with p.loop(BLOCKS, independent=("b",), interval=74):
+    # one register each: four chains one after the other take fewer than side by side
+    z, w = p.new("x", "z", ["x9"]), p.new("x", "w", ["x10"])
+    weights = p.new("x", "weights", ["x11"])
+    with p.loop(BLOCKS, independent=("b",)):
         start = [p.accumulator(512, f"start{j}") for j in range(4)]
         for j, value in enumerate(start):
             p.vld(m[32], to=value.hi)
@@ -281,10 +289,6 @@ def _rebase(p: Program, first: Value, again: Value) -> None:
     origin_at, sum_at = p.const(ORIGIN, name="origin_at"), p.const(SUMS, name="sum_at")
     largest_at = p.const(SPARE, name="largest_at")
     value_at, weight_at = p.const(C, name="value_at"), p.const(B, name="weight_at")
-    next_value, next_weight = (
-        p.const(VECTOR, name="next_value"),
-        p.const(VECTOR, name="next_weight"),
-    )
     with p.loop(4):
         with p.loop(4):
             exponent = _largest(p, largest_at)
@@ -479,29 +483,29 @@ def _doubled(p: Program, value: Value, lanes: Value) -> tuple[Value, Value]:
 def _write(p: Program, t: Tile) -> None:
     """O^T times the reciprocals, transposed, as four pieces of 16 queries."""
     lanes = p.product_mode(Shape.BF16_LANES_16X2)
-    transpose = p.const(28)  # T16_8x4
+    transpose = p.const(TRANSPOSE_8X4)
     start, inverse_at = p.const(C, name="start"), p.const(SPARE, name="inverse_at")
+    reads = p.dimensions(step=4 * C_BLOCK - 3 * VECTOR, inner=VECTOR, count=4)
+    writes = p.dimensions(step=VECTOR - 3 * A_HALF, inner=A_HALF, count=4)
     with p.loop(4):
-        out = t.out.take()
-        read = p.pointer("c", start)
+        out, read = t.out.take(), p.pointer("c", start)
         inverse = p.load_x(p.pointer("work", inverse_at))
-        group = p.const(4 * C_BLOCK, p.new("m"))
-        with p.loop(8, independent=("out",), interval=34):
-            for j in range(4):
-                high, low = (p.vextbcst_64(inverse, at) for at in (j, 4 + j))
-                both = p.vector(512, "both")
-                for part, at in ((both.lo, 0), (both.hi, C_BLOCK // 2)):
-                    value = p.accumulator(512, "value")
-                    p.vld(read[VECTOR * j + at], to=value.lo)
-                    p.vld(read[VECTOR * j + at + 32], to=value.hi)
-                    parts = _split(p, value, lanes)
-                    product = p.vmac_f(p.vmul_f(parts, high, lanes), parts, low, lanes)
-                    p.vconv_bf16_fp32(product, to=part)
-                block = p.vector(512, "block")
-                p.vshuffle(both, both, transpose, to=block)
-                p.vst(block.hi, out[32])
-                p.vst(block.lo, out.post(VECTOR - 3 * A_HALF if j == 3 else A_HALF))
-            p.padd(read.post(group))
+        j = p.const(0, name="j")
+        with p.loop(BLOCKS, independent=("out",)):
+            high, low = p.vextbcst_64(inverse, j), p.vextbcst_64(inverse, p.add(j, 4))
+            p.and_(p.add(j, 1), p.const(3), to=j)
+            both = p.vector(512, "both")
+            for part, at in ((both.hi, C_BLOCK // 2), (both.lo, 0)):
+                value = p.accumulator(512, "value")
+                p.vld(read[at + 32], to=value.hi)
+                p.vld(read[at] if at else read.post(reads), to=value.lo)
+                parts = _split(p, value, lanes)
+                product = p.vmac_f(p.vmul_f(parts, high, lanes), parts, low, lanes)
+                p.vconv_bf16_fp32(product, to=part)
+            block = p.vector(512, "block")
+            p.vshuffle(both, both, transpose, to=block)
+            p.vst(block.hi, out[32])
+            p.vst(block.lo, out.post(writes))
         t.out.give()
         p.add(start, p.const(C_BLOCK), to=start)
         p.add(inverse_at, p.const(VECTOR), to=inverse_at)
