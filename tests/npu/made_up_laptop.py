@@ -10,6 +10,7 @@ from pathlib import Path
 from whisper_npu_cli.npu.facts import gather
 from whisper_npu_cli.npu.host import UNLIMITED, Host
 from whisper_npu_cli.npu.probe import CHECKS, examine
+from whisper_npu_cli.pseudorandom import pseudorandom
 
 NPU = "0000:c4:00.1"
 KERNEL = "6.14.0-15-generic"
@@ -137,15 +138,18 @@ class Laptop:
         entries = []
         for index in range(count):
             image = self.write(f"/xclbins/overlay{index}.xclbin", f"xclbin2 number {index}")
-            self.write("/xclbins/words.bin", "12345678")
-            self.write("/xclbins/in.bin", "abc")
-            self.write("/xclbins/out.bin", "bcd")
+            words = self.write("/xclbins/words.bin", "12345678")
+            answer = bytes((byte + 1) % 256 for byte in pseudorandom("made up", 100))
             entry = {
                 "file": image.name,
                 "sha256": hashlib.sha256(image.read_bytes()).hexdigest(),
                 "golden": {
-                    "sequence": "words.bin",
-                    "arguments": [{"input": "in.bin"}, {"expect": "out.bin"}],
+                    "sequence": words.name,
+                    "sequence_sha256": hashlib.sha256(words.read_bytes()).hexdigest(),
+                    "arguments": [
+                        {"random": "made up", "size": 100},
+                        {"expect_sha256": hashlib.sha256(answer).hexdigest(), "size": 100},
+                    ],
                 },
             }
             entries.append(entry if golden else {k: entry[k] for k in ("file", "sha256")})

@@ -26,7 +26,10 @@ def test_no_manifest_no_folder(tmp_path):
         '{"xclbins": [7]}',
         '{"xclbins": [{"file": "a", "sha256": "b", "golden": {"sequence": "s"}}]}',
         '{"xclbins": [{"file": "a", "sha256": "b",'
-        ' "golden": {"sequence": "s", "arguments": [{"input": "i"}]}}]}',
+        ' "golden": {"sequence": "s", "sequence_sha256": "c",'
+        ' "arguments": [{"random": "r", "size": 4}]}}]}',
+        '{"xclbins": [{"file": "a", "sha256": "b",'
+        ' "golden": {"sequence": "s", "sequence_sha256": "c", "arguments": [{"size": 4}]}}]}',
     ],
 )
 def test_damaged_manifests_are_refused(tmp_path, text):
@@ -45,6 +48,11 @@ def test_a_changed_file(laptop):
     check = laptop.check("xclbins")
     assert check.state is State.FAIL
     assert "overlay0.xclbin is not the file that the manifest names" in check.evidence
+
+
+def test_a_changed_sequence_is_not_run(quiet):
+    quiet.write("/xclbins/words.bin", "12345679")
+    assert "words.bin is not the file that the manifest" in quiet.check("xclbins").evidence
 
 
 def test_a_missing_file(quiet):
@@ -85,7 +93,7 @@ class TestEmulator:
     def test_wrong(self, laptop):
         laptop.behave(answer="wrong")
         check = laptop.examine("emulator")["self-test-emulated"]
-        assert (check.state, "bytes differ" in check.evidence) == (State.FAIL, True)
+        assert (check.state, "bytes are wrong" in check.evidence) == (State.FAIL, True)
 
     def test_nothing_to_run(self, laptop):
         laptop.manifest(1, golden=False)

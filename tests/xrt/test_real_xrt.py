@@ -15,6 +15,7 @@ import pytest
 import whisper_npu_cli
 from whisper_npu_cli.npu import faults
 from whisper_npu_cli.npu.binding import choose_binding, load
+from whisper_npu_cli.npu.catalog import find_folder
 from whisper_npu_cli.npu.check import State
 from whisper_npu_cli.npu.host import Host
 from whisper_npu_cli.npu.probe import examine
@@ -152,9 +153,19 @@ print(load(Path("/opt/xilinx/xrt/python/{EXTENSION.name}")).device.__name__)'
 
 
 def test_shipped_xclbins_are_accepted():
-    from whisper_npu_cli.npu.catalog import find_folder
-
     folder = find_folder()
-    if folder is None:
-        pytest.skip("this version ships no XCLBINs")
-    assert examine(Host(), folder)["xclbins"].state is State.OK
+    assert folder == Path(whisper_npu_cli.__file__).parent / "xclbins"
+    check = examine(Host(), folder)["xclbins"]
+    assert (check.state, check.evidence.endswith("accepted by pyxrt")) == (State.OK, True)
+
+
+def test_pyxrt_reads_the_shipped_xclbins_as_their_manifest_says():
+    pyxrt = load(choose_binding(Host()).path)
+    entries = json.loads((find_folder() / "manifest.json").read_text())["xclbins"]
+    for entry in entries:
+        image = pyxrt.xclbin(str(find_folder() / entry["file"]))
+        assert image.get_uuid().to_string() == entry["uuid"]
+        kernels = [(k.get_name(), k.get_num_args()) for k in image.get_kernels()]
+        assert kernels == [(entry["kernel"], 3 + entry["buffers"])]
+        memories = [(m.get_tag(), m.get_index(), m.get_used()) for m in image.get_mems()]
+        assert memories == [("HOST", 0, True), ("SRAM", 1, True)]

@@ -161,9 +161,12 @@ def flag(at: int) -> int:
 
 @cache
 def flags(register: str) -> tuple[int, ...]:
-    """The flags of a register's words, each once."""
+    """The flags of a register's words, each once. A 3-D modifier's second m plays no part."""
     found = []
-    for unit in units(register):
+    parts = units(register)
+    if register.endswith("_3d"):
+        parts = tuple(unit for unit in parts if unit != f"m{int(register[1]) + 4}")
+    for unit in parts:
         found += [flag(word(unit) + i) for i in range(words(unit))]
     return tuple(dict.fromkeys(found))
 

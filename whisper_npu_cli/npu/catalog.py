@@ -1,7 +1,10 @@
 """The shipped XCLBINs: `manifest.json` beside them, each file checked against its hash.
 
-The manifest is `{"xclbins": [{"file": NAME, "sha256": HEX, "golden": GOLDEN or absent}, ...]}`;
-further keys are left to those who need them. GOLDEN is one run with a known answer, see selftest.
+The manifest is `{"xclbins": [ENTRY, ...]}`, an ENTRY `{"file": NAME, "sha256": HEX,
+"source_sha256": HEX or absent, "golden": GOLDEN or absent}`; further keys are for people. GOLDEN is
+one run with a known answer (see selftest):
+`{"sequence": NAME, "sequence_sha256": HEX, "arguments": [...]}`, where an argument is
+`{"random": LABEL, "size": BYTES}` or `{"expect_sha256": HEX, "size": BYTES}`.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from whisper_npu_cli.errors import DeviceError
+from whisper_npu_cli.errors import CorruptXclbin, DeviceError
 
 PACKAGE = Path(__file__).parent.parent
 FOLDERS = (PACKAGE / "xclbins", PACKAGE.parent / "xclbins")
@@ -21,10 +24,15 @@ FOLDERS = (PACKAGE / "xclbins", PACKAGE.parent / "xclbins")
 
 @dataclass(frozen=True)
 class Argument:
-    """One buffer of a known-answer run: a file to fill it with, or the file that it must hold."""
+    """One buffer of a known-answer run, of `size` bytes.
 
-    file: Path
-    expected: bool
+    An input holds the pseudorandom bytes that belong to `label`; a result must have the hash
+    `sha256`, which is empty for an input.
+    """
+
+    size: int
+    label: str = ""
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -32,25 +40,36 @@ class Golden:
     """A run with a known answer: the instruction words and the buffers, in kernel order."""
 
     sequence: Path
+    sequence_sha256: str
     arguments: tuple[Argument, ...]
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """One XCLBIN of the manifest."""
+    """One XCLBIN of the manifest; `source_sha256` stands for what it was made from."""
 
     path: Path
     sha256: str
     golden: Golden | None
+    source_sha256: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the runtime asks for, the file's name without its ending."""
+        return self.path.stem
 
     def fault(self) -> str:
-        """What is wrong with the file; empty when it is the one that the manifest names."""
-        try:
-            content = self.path.read_bytes()
-        except OSError as error:
-            return f"{self.path} cannot be read ({error.strerror})"
-        if hashlib.sha256(content).hexdigest() != self.sha256:
-            return f"{self.path} is not the file that the manifest names (sha256)"
+        """What is wrong with its files; empty when they are those that the manifest names."""
+        files = [(self.path, self.sha256)]
+        if self.golden:
+            files.append((self.golden.sequence, self.golden.sequence_sha256))
+        for path, sha256 in files:
+            try:
+                content = path.read_bytes()
+            except OSError as error:
+                return f"{path} cannot be read ({error.strerror})"
+            if hashlib.sha256(content).hexdigest() != sha256:
+                return f"{path} is not the file that the manifest names (sha256)"
         return ""
 
 
@@ -62,31 +81,54 @@ def find_folder(folders: tuple[Path, ...] = FOLDERS) -> Path | None:
 def read_catalog(folder: Path) -> list[Overlay]:
     """The XCLBINs that the manifest of `folder` names.
 
-    Raises DeviceError when the manifest is damaged.
+    Raises CorruptXclbin when the manifest is damaged.
     """
     manifest = folder / "manifest.json"
     try:
         entries = json.loads(manifest.read_text())["xclbins"]
         return [_overlay(folder, entry) for entry in entries]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DeviceError(
+        raise CorruptXclbin(
             f"The XCLBIN manifest {manifest} is damaged ({type(error).__name__}: {error}); "
             "install whisper-npu again."
         ) from error
 
 
+def find_overlay(name: str, folders: tuple[Path, ...] = FOLDERS) -> Overlay:
+    """The XCLBIN called `name`, checked against its hash.
+
+    Raises CorruptXclbin when its files or the manifest are not those that were shipped, DeviceError
+    when this version has none of that name.
+    """
+    folder = find_folder(folders)
+    overlays = read_catalog(folder) if folder else []
+    found = next((overlay for overlay in overlays if overlay.name == name), None)
+    if found is None:
+        raise DeviceError(f"This version ships no XCLBIN called {name}: install a later one.")
+    fault = found.fault()
+    if fault:
+        raise CorruptXclbin(f"{fault}; install whisper-npu again.", fault)
+    return found
+
+
 def _overlay(folder: Path, entry: dict[str, Any]) -> Overlay:
     golden = entry.get("golden")
     return Overlay(
-        folder / entry["file"], entry["sha256"], _golden(folder, golden) if golden else None
+        folder / entry["file"],
+        entry["sha256"],
+        _golden(folder, golden) if golden else None,
+        entry.get("source_sha256", ""),
     )
 
 
 def _golden(folder: Path, golden: dict[str, Any]) -> Golden:
-    arguments = tuple(
-        Argument(folder / (argument.get("expect") or argument["input"]), "expect" in argument)
-        for argument in golden["arguments"]
-    )
-    if not any(argument.expected for argument in arguments):
+    arguments = tuple(map(_argument, golden["arguments"]))
+    if not any(argument.sha256 for argument in arguments):
         raise ValueError("a golden vector without an expected buffer proves nothing")
-    return Golden(folder / golden["sequence"], arguments)
+    return Golden(folder / golden["sequence"], golden["sequence_sha256"], arguments)
+
+
+def _argument(argument: dict[str, Any]) -> Argument:
+    if "expect_sha256" in argument:
+        return Argument(argument["size"], sha256=argument["expect_sha256"])
+    return Argument(argument["size"], label=argument["random"])

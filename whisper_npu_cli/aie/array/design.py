@@ -141,13 +141,16 @@ class Flow:
 class End:
     """One end of a Fifo: `depth` objects on this tile, walked as `access` says (None: in order).
 
-    `reuse`: a memtile sends every object so many times before it takes the next.
+    `reuse`: a memtile sends every object so many times before it takes the next. `address` and
+    `locks` (free, filled) fix where a core's end lies, for programs that many cores share.
     """
 
     tile: Tile
     depth: int = 2
     access: Access | None = None
     reuse: int = 1
+    address: int | None = None
+    locks: tuple[int | None, int | None] = (None, None)
 
 
 @dataclass(frozen=True)

@@ -128,15 +128,21 @@ class _Expansion:
         for length, tile, f, direction in sorted(ends, key=lambda e: -e[0]):
             self.channel(tile, direction, f, length)
 
-    def locks(self, name: str, tile: Tile, objects: int) -> tuple[Lock, Lock]:
+    def locks(
+        self,
+        name: str,
+        tile: Tile,
+        objects: int,
+        ids: tuple[int | None, int | None] = (None, None),
+    ) -> tuple[Lock, Lock]:
         """The pair (free, filled) of a ring of so many objects, all free."""
         if objects > MAX_LOCK:
             raise DesignError(
                 f"{tile}: {name} counts {objects} objects (depth times reuse); "
                 f"a lock holds at most {MAX_LOCK}."
             )
-        free = self.out.lock(f"{name}_free", tile, objects)
-        return free, self.out.lock(f"{name}_filled", tile, 0)
+        free = self.out.lock(f"{name}_free", tile, objects, ids[0])
+        return free, self.out.lock(f"{name}_filled", tile, 0, ids[1])
 
     def end(self, fifo: Fifo, end: End, direction: Direction) -> Endpoint:
         """Set up one end of a fifo and return where its stream starts or ends."""
@@ -169,10 +175,12 @@ class _Expansion:
             raise DesignError(
                 f"{tile}: {access} moves {access.bytes} bytes of an object of {fifo.size}."
             )
-        free, filled = self.locks(fifo.name, tile, end.depth)
+        free, filled = self.locks(fifo.name, tile, end.depth, end.locks)
+        places = [None if end.address is None else end.address + i * fifo.size
+                  for i in range(end.depth)]  # fmt: skip
         buffers = tuple(
-            self.out.buffer(f"{fifo.name}_{i}", tile, fifo.size, group=fifo.name)
-            for i in range(end.depth)
+            self.out.buffer(f"{fifo.name}_{i}", tile, fifo.size, at, group=fifo.name)
+            for i, at in enumerate(places)
         )
         ours, theirs = (free, filled) if direction is S2MM else (filled, free)
         bds = [Bd(b, access, LockUse(ours), LockUse(theirs)) for b in buffers]

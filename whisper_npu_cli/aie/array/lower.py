@@ -36,17 +36,20 @@ from whisper_npu_cli.aie.formats.registers import (
 MEMORY_MODULE_CHANNELS = [(d, c) for d in (Direction.MM2S, Direction.S2MM) for c in (0, 1)]
 
 
+Phase = tuple[RegisterOp, ...]
+
+
 @dataclass(frozen=True)
 class Configuration:
     """The writes that load a design, by phase; `columns` is the width of its partition."""
 
     columns: int
-    programs: tuple[RegisterOp, ...]
-    init: tuple[RegisterOp, ...]
-    enable: tuple[RegisterOp, ...]
+    programs: Phase
+    init: Phase
+    enable: Phase
 
     @property
-    def phases(self) -> tuple[tuple[RegisterOp, ...], ...]:
+    def phases(self) -> tuple[Phase, Phase, Phase]:
         """The three phases in order."""
         return self.programs, self.init, self.enable
 

@@ -76,9 +76,10 @@ class Launch:
         token: bool | None = None,
         bd: int | None = None,
         iterate: bool = False,
+        repeat: int = 1,
     ) -> Task:
         """Configure a transfer and start it at once; see `configure`."""
-        task = self.configure(port, *pieces, token=token, bd=bd, iterate=iterate)
+        task = self.configure(port, *pieces, token=token, bd=bd, iterate=iterate, repeat=repeat)
         self.start(task)
         return task
 
@@ -89,10 +90,11 @@ class Launch:
         token: bool | None = None,
         bd: int | None = None,
         iterate: bool = False,
+        repeat: int = 1,
     ) -> Task:
-        """Write the descriptors of one task: its pieces, one after the other.
+        """Write the descriptors of one task: its pieces, one after the other, `repeat` times.
 
-        An outermost stride of 0 in a single piece becomes a repeat count. `token` None: only a
+        An outermost stride of 0 in a single piece becomes a repeat count, too. `token` None: only a
         transfer to the host issues one. `bd` None takes the lowest free numbers, a number stands
         for a single piece. `iterate` allows a fourth dimension through the iteration field, which
         one report saw time out on silicon. DesignError or AccessError when descriptors or
@@ -107,7 +109,9 @@ class Launch:
                 f"free; {len(live)} of {FACTS[KIND].bds} are in flight, wait for a transfer first."
             )
         shapes = [_shape(port.tile, piece.access, iterate) for piece in pieces]
-        repeat = shapes[0][1]
+        repeat *= shapes[0][1]
+        if repeat > MAX_REPEAT:
+            raise DesignError(f"{port.tile}: {repeat} repetitions; {MAX_REPEAT} is most.")
         if len(pieces) > 1 and any(times != 1 for _, times in shapes):
             raise DesignError(f"{port.tile}: a piece of a longer task cannot be repeated.")
         wants_token = port.direction is Direction.S2MM if token is None else token
@@ -161,6 +165,12 @@ class Launch:
         for bd in task.bds:
             if self._live.get(p.tile, {}).get(bd) is task:
                 del self._live[p.tile][bd]
+
+    def has_room(self, port: HostPort, pieces: int) -> bool:
+        """Whether a task of so many pieces can be configured and started now."""
+        queued = self._queued.get((port.tile, port.direction, port.channel), [])
+        free = FACTS[KIND].bds - len(self._live.get(port.tile, {}))
+        return len(queued) < TASK_QUEUE and pieces <= free
 
     def write_buffer(
         self, placement: Placement, tile: Tile, name: str, words: Sequence[int], offset: int = 0

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 COLUMNS, ROWS = 4, 6
 SHIM_ROW, MEM_ROW, FIRST_CORE_ROW = 0, 1, 2
+CORE_ROWS = range(FIRST_CORE_ROW, ROWS)
 
 
 class TileKind(Enum):

@@ -1,0 +1,145 @@
+"""Where matrices lie in host memory, so that streams need few and long transfers.
+
+A matrix of bfloat16 is cut into tiles of 64 x 64, a tile into 4 pieces of 16 rows, a piece into
+blocks of 4 x 8 (first operands of the multiplier), all row by row. An `Activations` says where the
+pieces lie; packing and unpacking follow from that alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+TILE = 64
+"""Rows and columns of a tile."""
+PIECES, PIECE_WORDS = 4, 512
+TILE_WORDS = PIECES * PIECE_WORDS
+NETS = 4
+"""Rows of cores, and columns: row tiles that are worked on at a time."""
+
+
+class Order(Enum):
+    """Who wrote or reads a matrix."""
+
+    PAIRS = "by a product: two row tiles alternate piece by piece"
+    TILES = "tile after tile, column by column"
+    UNITS = "by a row-wise operation: each core's pieces in the order in which it made them"
+    STREAM = "by the host, in the order in which a product reads them"
+
+
+@dataclass(frozen=True)
+class Activations:
+    """A bf16 matrix of `rows` x `columns` tiles, `offset` bytes into a launch's buffer `argument`.
+
+    rows is a multiple of 4. Positions within it are counted in 32-bit words.
+    """
+
+    rows: int
+    columns: int
+    order: Order
+    argument: int = 0
+    offset: int = 0
+
+    @property
+    def passes(self) -> int:
+        """How often the four rows of cores go through the row tiles."""
+        return self.rows // NETS
+
+    @property
+    def padded(self) -> int:
+        """Columns of tiles that have room: a row-wise operation works on four at a time."""
+        return -(-self.columns // NETS) * NETS
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return 4 * self.rows * self.padded * TILE_WORDS
+
+    def from_column(self, first: int) -> Activations:
+        """The same without the tiles left of column `first`; in no UNITS or STREAM order."""
+        offset = self.offset + 4 * first * self.column_step
+        return replace(self, columns=self.columns - first, offset=offset)
+
+    def row(self, net: int, number: int) -> int:
+        """The row tile that a row of cores has in pass `number`."""
+        return net // 2 * (self.rows // 2) + 2 * number + net % 2
+
+    def start_of_row(self, row: int) -> int:
+        """Word of the first piece of a row tile, in an order that knows no passes."""
+        if self.order is Order.PAIRS:
+            return row // 2 * 2 * TILE_WORDS + row % 2 * PIECE_WORDS
+        assert self.order is Order.TILES
+        return row * TILE_WORDS
+
+    def start(self, net: int, number: int) -> int:
+        """Word of the first piece of the row tile of a row of cores in a pass."""
+        if self.order in (Order.PAIRS, Order.TILES):
+            return self.start_of_row(self.row(net, number))
+        if self.order is Order.STREAM:
+            return (net * self.passes + number) * self.columns * TILE_WORDS
+        unit = 2 * self.padded * PIECE_WORDS
+        return (net // 2 * self.passes + number) * unit + net % 2 * PIECE_WORDS
+
+    @property
+    def piece_step(self) -> int:
+        """Words from a piece of a tile to the next one."""
+        if self.order is Order.UNITS:
+            return 4 * self.passes * self.padded * PIECE_WORDS
+        return 2 * PIECE_WORDS if self.order is Order.PAIRS else PIECE_WORDS
+
+    @property
+    def column_step(self) -> int:
+        """Words from a tile to the one right of it."""
+        if self.order is Order.UNITS:
+            return 2 * PIECE_WORDS
+        return TILE_WORDS if self.order is Order.STREAM else self.rows * TILE_WORDS
+
+    def _places(self) -> NDArray[np.int64]:
+        """Word of every piece: int64[rows, columns, PIECES]."""
+        starts = np.empty(self.rows, np.int64)
+        for net in range(NETS):
+            for number in range(self.passes):
+                starts[self.row(net, number)] = self.start(net, number)
+        columns = np.arange(self.columns) * self.column_step
+        return starts[:, None, None] + columns[None, :, None] + np.arange(PIECES) * self.piece_step
+
+    def pack(self, matrix: NDArray[np.float32]) -> NDArray[np.uint16]:
+        """A matrix (float32, up to rows x columns tiles; the rest is zero) as it lies in memory."""
+        full = np.zeros((self.rows * TILE, self.columns * TILE), np.uint16)
+        full[: matrix.shape[0], : matrix.shape[1]] = to_bfloat16(matrix)
+        blocks = full.reshape(self.rows, PIECES, 4, 4, self.columns, 8, 8)
+        pieces = blocks.transpose(0, 4, 1, 2, 5, 3, 6).reshape(-1, 2 * PIECE_WORDS)
+        memory = np.zeros((self.size // 4 // PIECE_WORDS, 2 * PIECE_WORDS), np.uint16)
+        memory[self._places().ravel() // PIECE_WORDS] = pieces
+        return memory.ravel()
+
+    def unpack(self, memory: NDArray[np.uint16]) -> NDArray[np.float32]:
+        """The matrix, float32[64 rows, 64 columns], from its memory (uint16, `size` bytes)."""
+        places = self._places().ravel() // PIECE_WORDS
+        pieces = memory.reshape(-1, 2 * PIECE_WORDS)[places]
+        blocks = pieces.reshape(self.rows, self.columns, PIECES, 4, 8, 4, 8)
+        full = blocks.transpose(0, 2, 3, 5, 1, 4, 6)
+        return from_bfloat16(full).reshape(self.rows * TILE, self.columns * TILE)
+
+
+def second_operand(tile: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """A tile [64 along k, 64 columns] (or many, leading dimensions) as a right operand, flat."""
+    lead = tile.shape[:-2]
+    blocks = tile.reshape(*lead, 8, 8, 4, 4, 4)  # kb, k, group, nb, n
+    n = len(lead)
+    order = (*range(n), n + 2, n, n + 3, n + 1, n + 4)
+    return blocks.transpose(order).reshape(*lead, TILE * TILE)
+
+
+def to_bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Bit patterns, rounded half to even; values beyond the largest become infinite."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+
+
+def from_bfloat16(patterns: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """The values of bit patterns."""
+    return (patterns.astype(np.uint32) << 16).view(np.float32)

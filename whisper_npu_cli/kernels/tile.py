@@ -1,0 +1,142 @@
+"""One core of the transformer overlay: its memory map, its three rings, the header of an operation.
+
+Every core runs the same program. Two streams arrive and one leaves, each through a ring of two
+buffers. An operation begins with one chunk of stream B, whose first HEADER_BYTES say what to do and
+how often; what follows the header is a payload (bias, gamma and beta). So nothing but streams
+reaches a core after configuration, and shapes are data (docs/overlay.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from whisper_npu_cli.aie.asm.program import Program
+from whisper_npu_cli.aie.asm.values import Value
+
+OWN = 0x70000
+"""Where a core sees its own data memory (shared facts 4.9)."""
+
+CHUNK = 8192
+"""Bytes of one object of the streams A and B: a 64 x 64 tile of bf16, or 64 x 128 of int8."""
+PIECE = 2048
+"""Bytes of one object of the output: 16 rows of a bf16 tile."""
+
+# quarter 0: small things and the output ring; 1: stream A; 2: stream B; 3: accumulators
+HEADER = OWN + 0x0000
+HEADER_BYTES = 256
+PLACE = OWN + 0x0100
+"""int32[4] of this core: column 0 to 3; core row 0 to 3; row // 2; row % 2 times PIECE."""
+WORK = OWN + 0x0140
+"""Small tables of an operation, up to OUT."""
+OUT = OWN + 0x1000
+SIDE = OWN + 0x2000
+"""8 KiB: the payload of a header, or what an operation keeps besides its accumulators."""
+A, B, C = OWN + 0x4000, OWN + 0x8000, OWN + 0xC000
+"""Rings of two chunks each; C: 16 KiB of accumulators."""
+
+BANKS = {"header": 0, "work": 0, "out": 0, "side": 0, "a": 1, "b": 2, "c": 3}
+"""Buffer name of the kernel language -> 16 KiB quarter that it lies in."""
+
+LOCKS = {"a_free": 0, "a_full": 1, "b_free": 2, "b_full": 3, "out_free": 4, "out_full": 5}
+"""Lock numbers of a core tile; its own core sees them from 48 on."""
+OWN_LOCKS = 48
+VECTOR = 64
+
+
+@dataclass
+class Ring:
+    """One stream's ring of two buffers: `take` waits for the current buffer, `give` passes it on.
+
+    `at` is a scalar with the address of the current buffer. It lives as long as the program, since
+    an operation may end on either buffer.
+    """
+
+    p: Program
+    name: str
+    at: Value
+    flip: Value
+    wanted: int
+    returned: int
+    minus: Value
+    one: Value
+
+    def take(self) -> Value:
+        """Wait until the current buffer is ours; a new pointer to it."""
+        self.p.acq(OWN_LOCKS + self.wanted, self.minus)
+        return self.p.pointer(self.name, self.at)
+
+    def give(self) -> None:
+        """Hand the current buffer back and go on to the other one."""
+        self.p.rel(OWN_LOCKS + self.returned, self.one)
+        self.p.xor(self.at, self.flip, to=self.at)
+
+    def skip(self) -> None:
+        """Let one object pass unread (of an input)."""
+        self.p.acq(OWN_LOCKS + self.wanted, self.minus)
+        self.give()
+
+
+@dataclass
+class Tile:
+    """What all operations of a core's program share; made once at the start of the program."""
+
+    p: Program
+    a: Ring
+    b: Ring
+    out: Ring
+    minus: Value
+    one: Value
+
+    @classmethod
+    def of(cls, p: Program) -> Tile:
+        """The rings at their first buffers, as the DMA starts."""
+        minus, one = p.const(-1, name="minus"), p.const(1, name="one")
+        chunk, piece = p.const(CHUNK, name="chunk"), p.const(PIECE, name="piece")
+
+        def ring(name: str, start: int, flip: Value, wanted: str, returned: str) -> Ring:
+            at = p.const(start, name=f"{name}_at")
+            return Ring(p, name, at, flip, LOCKS[wanted], LOCKS[returned], minus, one)
+
+        return cls(
+            p,
+            ring("a", A, chunk, "a_full", "a_free"),
+            ring("b", B, chunk, "b_full", "b_free"),
+            ring("out", OUT, piece, "out_free", "out_full"),
+            minus,
+            one,
+        )
+
+    def parameter(self, number: int, to: Value | None = None) -> Value:
+        """Word `number` of the operation's header, as a scalar (or `to`)."""
+        pointer = self.p.pointer("header", HEADER + 4 * number)
+        return self.p.lda(pointer[0], to=to if to is not None else self.p.scalar("parameter"))
+
+    def place(self, number: int) -> Value:
+        """Word `number` of PLACE."""
+        return self.p.lda(self.p.pointer("work", PLACE + 4 * number)[0], to=self.p.scalar("place"))
+
+    def read_header(self) -> None:
+        """Take the chunk that starts an operation: its header to HEADER, the payload to SIDE."""
+        p = self.p
+        self.b.take()
+        source = p.pointer("b", self.b.at)
+        _copy(p, source, p.pointer("header", HEADER), HEADER_BYTES // VECTOR)
+        _copy(p, source, p.pointer("side", SIDE), (CHUNK - HEADER_BYTES) // VECTOR)
+        self.b.give()
+
+
+def _copy(p: Program, source: Value, target: Value, vectors: int) -> None:
+    """Copy 64-byte vectors; both pointers move on."""
+    with p.loop(vectors):
+        data = p.load_x(source)
+        p.vst(data.hi, target[VECTOR // 2])
+        p.vst(data.lo, target.post(VECTOR))
+
+
+def clear_accumulators(p: Program) -> None:
+    """Zeros to C: its first products ignore what it holds, but silicon and emulator read it."""
+    zero = p.vbcst_32(p.const(0))
+    c = p.pointer("c", C)
+    with p.loop(2 * CHUNK // VECTOR):
+        p.vst(zero.hi, c[VECTOR // 2])
+        p.vst(zero.lo, c.post(VECTOR))
