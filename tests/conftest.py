@@ -5,9 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+if find_spec("hypothesis"):  # not installed beside a real XRT
+    from hypothesis import HealthCheck, settings
+
+    # properties are judged by what they find, not by how busy the machine is
+    settings.register_profile(
+        "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("patient")
 
 
 def pytest_configure(config: pytest.Config) -> None:

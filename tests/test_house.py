@@ -20,11 +20,12 @@ MAY_IMPORT = {
     "errors": set(),
     "cli": {"", "errors", "pipeline", "engines", "aie", "npu", "emulator"},
     "pipeline": {"", "errors", "engines"},
-    "engines": {"", "errors"},
+    "engines": {"", "errors", "cache"},
     "aie": {"errors"},
     "pseudorandom": set(),
+    "cache": set(),
     "kernels": {"errors", "aie", "pseudorandom"},
-    "npu": {"errors", "pseudorandom"},
+    "npu": {"errors", "pseudorandom", "cache"},
     "emulator": {"errors", "aie"},
 }
 # the emulator learns a design from its bytes, never from what made them
@@ -72,6 +73,14 @@ def test_imports_point_only_down(path: Path) -> None:
         target = name.split(".")[0]
         target = "" if target in ("whisper_npu_cli", "__version__", "Transcriber") else target
         assert target == room(path) or target in MAY_IMPORT[room(path)], f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if room(p) == "npu"], ids=label)
+def test_only_the_backend_chooses_a_pyxrt(path: Path) -> None:
+    """Elsewhere the module is handed over, and nobody asks which device it has."""
+    if path.name not in ("backend.py", "binding.py"):
+        assert "import_module" not in path.read_text()
+        assert "whisper_npu_cli.emulator" not in path.read_text()
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if room(p) == "cli"], ids=label)

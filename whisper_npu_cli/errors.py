@@ -42,6 +42,38 @@ class DeviceError(WhisperNpuError):
     exit_code = ExitCode.DEVICE_UNAVAILABLE
 
 
+class DeviceFault(DeviceError):
+    """The device failed while it was in use; `reason` is what itself or XRT told, in few words."""
+
+    def __init__(self, sentence: str, reason: str = "") -> None:
+        super().__init__(sentence)
+        self.reason = reason or sentence
+
+
+class DeviceGone(DeviceFault):
+    """There is no device, or it is not there any more."""
+
+
+class DeviceTimeout(DeviceFault):
+    """The device did not end its work in time."""
+
+
+class DeviceBusy(DeviceFault):
+    """All contexts of the device are in use."""
+
+
+class DeviceOutOfMemory(DeviceFault):
+    """No memory that the device could use is left."""
+
+
+class WrongAnswer(DeviceFault):
+    """The device computed something else than what is known to be right, or nothing."""
+
+
+class CorruptXclbin(DeviceFault):
+    """An XCLBIN is not the file that was shipped, or cannot be read."""
+
+
 class ModelError(WhisperNpuError):
     """A model that is unknown, not downloaded, damaged or inconsistent."""
 

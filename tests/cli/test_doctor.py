@@ -27,9 +27,10 @@ def found(monkeypatch):
 
     def examine(host, xclbins, selftest=""):
         found.asked = selftest
-        return Report(tuple(found.checks))
+        return Report((*found.checks, *(found.emulated if selftest == "emulator" else ())))
 
     found = type("Found", (), {"checks": [*HEALTHY], "asked": None})
+    found.emulated = [ok("self-test-emulated", "2 kernels gave the right answer")]
     monkeypatch.setattr(probe, "examine", examine)
     return found
 
@@ -111,6 +112,18 @@ def test_the_schema_refuses(command, found, broken):
 def test_selftest_and_device(command, found, words, asked):
     assert command("doctor", *words)[0] == 0
     assert found.asked == asked
+
+
+def test_the_emulator_is_judged_when_it_was_asked_for(command, found):
+    found.checks[0] = fail("npu", "no AMD NPU", "Use --device cpu.")
+    code, out, _ = command("doctor", "--selftest", "--device", "emulator")
+    assert code == 0
+    assert "The emulator computes right, which proves nothing about an NPU." in out
+    told = json.loads(command("doctor", "--selftest", "--device", "emulator", "--json")[1])
+    assert told["ready"] is False
+    found.emulated = [fail("self-test-emulated", "wrong answer", "Report it.")]
+    code, out, _ = command("doctor", "--selftest", "--device", "emulator")
+    assert (code, "does not compute right" in out) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from whisper_npu_cli.cli.models import human
 from whisper_npu_cli.engines import models
 from whisper_npu_cli.engines.models import ModelInfo
 from whisper_npu_cli.errors import ModelError
+from whisper_npu_cli.npu.choice import decide
+from whisper_npu_cli.npu.packed import Recipe, packed
 
 FOUND = [
     ModelInfo("demo", "", Path("/pkg/demo"), 12_345_678, "safetensors"),
@@ -89,3 +92,26 @@ def test_models_alone_is_wrong_usage(command):
 )
 def test_sizes(size, text):
     assert human(size) == text
+
+
+def test_cache(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("WHISPER_NPU_CACHE", str(tmp_path / "cache"))
+    assert command("models", "cache") == (0, "", "")
+    recipe = Recipe("checkpoint", "1", "overlay", tmp_path / "model")
+    packed(recipe, lambda: [("weights", np.zeros(872, np.uint8))])
+    decide("base", "driver", {"npu": 0.25, "cpu": 1.5}.__getitem__)
+    code, out, err = command("models", "cache")
+    size = sum(file.stat().st_size for file in recipe.folder.iterdir())
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        f"packed    {human(size)}  {tmp_path / 'model'}  {recipe.folder}",
+        "measured  npu: a window of base took 0.25 s on the npu, 1.50 s on the cpu",
+    ]
+    told = json.loads(command("models", "cache", "--json")[1])
+    assert told["packed"] == [
+        {"source": str(tmp_path / "model"), "size_bytes": size, "path": str(recipe.folder)}
+    ]
+    assert told["measured"][0]["seconds"] == {"npu": 0.25, "cpu": 1.5}
+    cleared = f"whisper-npu: cleared 1 measurements, {size} bytes freed ({human(size)})\n"
+    assert command("models", "cache", "--clear") == (0, "", cleared)
+    assert command("models", "cache") == (0, "", "")

@@ -158,12 +158,12 @@ def in_terminal(command, *args):
 
 
 def test_a_terminal_shows_segments_as_they_come_below_a_bar(command):
-    command.sound("a.wav", "first", "second", "third", pause=0.3, duration=3.0)
+    command.sound("a.wav", "first", "second", "third", pause=1.0, duration=3.0)
     shown = in_terminal(command, "a.wav")
     text = "".join(part for _, part in shown)
     assert re.search(r"a\.wav +33%\|.*1/3 s \[.*, \d+\.\dx real time\]", text), text
     seen = {word: next(when for when, part in shown if word in part) for word in ("first", "third")}
-    assert seen["third"] - seen["first"] > 0.4  # neither held back until the end
+    assert seen["third"] - seen["first"] > 0.4  # neither held back until the end, 2 s apart
     for word in ("first", "second", "third"):  # each on a line of its own, not behind the bar
         assert any(line.split("\r")[-1] == word for line in text.split("\r\n")), text
 

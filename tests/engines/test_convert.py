@@ -21,8 +21,9 @@ from checkpoints import (
     save_weights,
     suppressed,
 )
+from whisper_npu_cli.cache import remove_made_from
 from whisper_npu_cli.engines import convert
-from whisper_npu_cli.engines.convert import conversions, converted, remove_conversions
+from whisper_npu_cli.engines.convert import conversions, converted
 from whisper_npu_cli.errors import ModelError
 
 REFERENCE = Path(__file__).parents[1] / "data" / "reference"
@@ -275,9 +276,9 @@ def test_damaged_checkpoint_leaves_nothing_behind(folder: Path, cache: Path) -> 
 def test_removal_frees_only_what_came_from_there(tmp_path: Path, folder: Path, cache: Path) -> None:
     other = converted(random_checkpoint(tmp_path / "other", seed=7))
     size = sum(file.stat().st_size for file in converted(folder).iterdir())
-    assert remove_conversions(folder) == size
+    assert remove_made_from(folder) == size
     assert list(conversions().iterdir()) == [other]
-    assert remove_conversions(folder) == 0
+    assert remove_made_from(folder) == 0
 
 
 @pytest.mark.parametrize("stored", ["float32", "float16"])

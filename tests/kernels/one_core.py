@@ -1,144 +1,87 @@
-"""One emulated core that runs a kernel program; the test takes the part of the DMA.
+"""One program alone on one emulated core: memory in, run, memory out. For tests of kernels.
 
-Nothing waits for a stream here: a chunk is there when the core asks for it. A buffer that the core
-has given back is unknown from then on, so that a late read of it is refused.
+    core = OneCore(program)
+    core.put(0x70400, values)
+    core.run(locks={48: 1, 50: 2})
+    result = core.get(0x74000, np.float32, 64)
+
+Addresses are the core's: its own memory begins at 0x70000. There are no neighbours, streams or DMA;
+locks are counters, and the run ends when the program is done or waits for a lock in vain.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 from whisper_npu_cli.aie.asm.link import Code, compile_program
-from whisper_npu_cli.aie.asm.modes import Rounding, Saturation
 from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.emulator.arena import Arena
 from whisper_npu_cli.emulator.core import Core
 from whisper_npu_cli.emulator.reasons import Reason
-from whisper_npu_cli.kernels import tile
 
-MOST_CYCLES = 50_000_000
-
-
-@dataclass
-class Ring:
-    """Two buffers of one stream; counts of objects that the core has acquired and released."""
-
-    start: int
-    size: int
-    acquired: int = 0
-    released: int = 0
-
-    def at(self, number: int) -> slice:
-        """Where object `number` lies in the arena."""
-        begin = self.start - tile.OWN + number % 2 * self.size
-        return slice(begin, begin + self.size)
+MEMORY, BYTES = 0x70000, 0x10000
+MOST_CYCLES = 10_000_000
 
 
-@dataclass
-class Done:
-    """What a run sent, how many cycles it took until it asked for more, and the core."""
+class OneCore:
+    """A core with its own memory and a program; memory keeps its content from run to run."""
 
-    pieces: list[bytes]
-    cycles: int
-    core: Core
-    arena: Arena
+    def __init__(self, program: Program | Code) -> None:
+        self.code = program if isinstance(program, Code) else compile_program(program)
+        self.arena = Arena(BYTES)
+        self.core = Core("core (0, 2)", self.arena, (-1, -1, -1, 0))
+        text = np.frombuffer(self.code.assembly.code, np.uint8)
+        self.core.program[: len(text)] = text
+        self.locks: Counter[int] = Counter()
 
+    def put(self, address: int, values: NDArray[Any] | bytes) -> None:
+        """Write an array's bytes to memory."""
+        data = values if isinstance(values, bytes) else values.tobytes()
+        assert address >= MEMORY and address + len(data) <= MEMORY + BYTES
+        self.arena.write(address - MEMORY, data)
 
-@dataclass
-class Bench:
-    """A core whose lock requests are answered from lists of chunks."""
+    def get(self, address: int, dtype: DTypeLike, count: int) -> NDArray[Any]:
+        """A copy of `count` elements of memory; all of them must have been written."""
+        at, size = address - MEMORY, count * np.dtype(dtype).itemsize
+        unwritten = np.flatnonzero(self.arena.known[at : at + size] == 0)
+        assert not unwritten.size, f"{address + unwritten[0]:#x} was never written"
+        return np.frombuffer(self.arena.bytes[at : at + size].tobytes(), dtype)
 
-    core: Core
-    arena: Arena
-    inputs: dict[str, tuple[Ring, list[bytes]]]
-    out: Ring = field(default_factory=lambda: Ring(tile.OUT, tile.PIECE))
-    pieces: list[bytes] = field(default_factory=list)
+    def run(
+        self,
+        inputs: Mapping[str, int] | None = None,
+        locks: Mapping[int, int] | None = None,
+        most: int = MOST_CYCLES,
+    ) -> int:
+        """Run from the start; the cycles that it took.
 
-    def run(self) -> None:
-        """Until the core wants a chunk that does not exist. AssertionError where it stops else."""
-        names = {tile.OWN_LOCKS + number: name for name, number in tile.LOCKS.items()}
+        `inputs` gives the program's inputs their bits, `locks` the values of locks by the numbers
+        that the core uses (48 to 63 its own). Fails after `most` cycles; EmulationError for what
+        silicon would punish.
+        """
+        self.core.reset()
+        self.locks = Counter(locks or {})
+        for name, value in (inputs or {}).items():
+            self.core.write(self.code.inputs[name], value)
         while True:
-            reason = self.core.run(MOST_CYCLES)
-            assert reason in (Reason.ACQUIRE, Reason.RELEASE), reason
-            stream, kind = names[self.core.lock].split("_")
-            if reason is Reason.ACQUIRE:
-                assert self.core.value == -1
-                if not self.acquired(stream, kind):
-                    return
-            else:
-                assert self.core.value == 1
-                self.released(stream, kind)
-            self.core.resume(self.core.cycle)
+            reason = self.core.run(most)
+            assert reason is not Reason.LIMIT, f"still running after {most} cycles"
+            if reason is Reason.DONE or not self._grant(reason):
+                return self.core.cycle
 
-    def acquired(self, stream: str, kind: str) -> bool:
-        """Answer an acquire; False where there is nothing more."""
-        if stream == "out":
-            assert kind == "free" and self.out.acquired - self.out.released < 2
-            self.out.acquired += 1
-            return True
-        ring, waiting = self.inputs[stream]
-        assert kind == "full"
-        if not waiting:
-            return False
-        assert ring.acquired - ring.released < 2, f"the core waits for a third chunk of {stream}"
-        place = ring.at(ring.acquired)
-        self.arena.write(place.start, waiting.pop(0).ljust(ring.size, b"\0"))
-        ring.acquired += 1
+    def _grant(self, reason: Reason) -> bool:
+        """Answer a lock request; False where the core has to wait."""
+        assert reason in (Reason.ACQUIRE, Reason.RELEASE), f"a core alone has no {reason.name}"
+        lock, value = self.core.lock, self.core.value
+        if reason is Reason.ACQUIRE:
+            count = self.locks[lock]
+            if count < -value if value < 0 else count != value:
+                return False
+        self.locks[lock] += value if reason is Reason.RELEASE or value < 0 else -value
+        self.core.resume(self.core.cycle)
         return True
-
-    def released(self, stream: str, kind: str) -> None:
-        """Answer a release: fetch a piece, or forget an input."""
-        ring = self.out if stream == "out" else self.inputs[stream][0]
-        assert kind == ("full" if stream == "out" else "free") and ring.released < ring.acquired
-        place = ring.at(ring.released)
-        if stream == "out":
-            assert self.arena.known[place].all()
-            self.pieces.append(self.arena.bytes[place].tobytes())
-        self.arena.known[place] = 0
-        ring.released += 1
-
-
-@cache
-def compiled(operation: Callable[[Program, tile.Tile], None]) -> Code:
-    """A program that takes headers and runs one operation, for ever."""
-    p = Program(operation.__name__, tile.BANKS)
-    p.rounding(Rounding.HALF_TO_EVEN)
-    p.saturation(Saturation.SATURATE)
-    t = tile.Tile.of(p)
-    tile.clear_accumulators(p)
-    with p.forever():
-        t.read_header()
-        operation(p, t)
-    return compile_program(p)
-
-
-def run(
-    code: Code, a_chunks: Sequence[bytes], b_chunks: Sequence[bytes], row: int = 0, column: int = 0
-) -> Done:
-    """Run a program over the chunks of both streams, as the core of that core row and column.
-
-    Every chunk must be taken. `cycles` count from the start to the first chunk that is missing.
-    """
-    arena = Arena(0x10000)
-    place = np.array([column, row, row // 2, row % 2 * tile.PIECE], "<i4")
-    arena.write(tile.PLACE - tile.OWN, place.tobytes())
-    core = Core("core (0, 2)", arena, (-1, -1, -1, 0))
-    core.program[: len(code.assembly.code)] = np.frombuffer(code.assembly.code, np.uint8)
-    inputs = {
-        "a": (Ring(tile.A, tile.CHUNK), list(a_chunks)),
-        "b": (Ring(tile.B, tile.CHUNK), list(b_chunks)),
-    }
-    bench = Bench(core, arena, inputs)
-    bench.run()
-    assert not any(waiting for _, waiting in inputs.values()), "chunks were left"
-    return Done(bench.pieces, core.cycle, core, arena)
-
-
-def header(*words: int, payload: bytes = b"") -> bytes:
-    """A chunk of stream B that begins an operation: word 0 is its op code."""
-    content = np.array(words, "<i4").tobytes().ljust(tile.HEADER_BYTES, b"\0") + payload
-    return content.ljust(tile.CHUNK, b"\0")

@@ -86,15 +86,6 @@ class kernel:
     def group_id(self, index):
         return 1 if index == 1 else 0x10000 * index
 
-    def __call__(self, opcode, instructions, words, *buffers):
-        at("run")
-        assert opcode == 3 and instructions.flags == bo.cacheable
-        assert words * 4 == len(instructions.memory) and instructions.group == 1
-        assert instructions.on_device and all(
-            b.on_device and b.flags == bo.host_only for b in buffers
-        )
-        return run(buffers)
-
 
 class bo:
     normal, cacheable, host_only = 0, 1 << 24, 1 << 29
@@ -107,19 +98,33 @@ class bo:
     def write(self, data, offset):
         self.memory[offset : offset + len(data)] = data
 
-    def sync(self, direction):
+    def sync(self, direction, size, offset):
+        part = slice(offset, offset + size)
         if direction == xclBOSyncDirection.XCL_BO_SYNC_BO_TO_DEVICE:
-            self.on_device = bytes(self.memory)
+            before = self.on_device or bytes(len(self.memory))
+            self.on_device = before[:offset] + self.memory[part] + before[offset + size :]
         else:
-            self.memory[:] = self.on_device
+            self.memory[part] = self.on_device[part]
 
     def map(self):
         return memoryview(self.memory)
 
 
 class run:
-    def __init__(self, buffers):
-        source, target = buffers
+    def __init__(self, of):
+        assert isinstance(of, kernel)
+        self.arguments = {}
+
+    def set_arg(self, index, value):
+        self.arguments[index] = value
+
+    def start(self):
+        at("run")
+        opcode, instructions, words, source, target = (self.arguments[n] for n in range(5))
+        assert opcode == 3 and instructions.flags == bo.cacheable
+        assert words * 4 == len(instructions.memory) and instructions.group == 1
+        assert instructions.on_device
+        assert all(b.on_device and b.flags == bo.host_only for b in (source, target))
         answer = BEHAVIOUR.get("answer")
         step = 2 if answer == "wrong" else 1
         if answer != "lost":

@@ -128,11 +128,11 @@ def test_a_wedged_device_is_given_up(laptop, monkeypatch):
     start = time.perf_counter()
     assert laptop.check("open").state is State.OK
     healthy = time.perf_counter() - start  # on a busy machine it takes its time to get there
-    monkeypatch.setattr(facts, "SECONDS", 3 * healthy)
+    monkeypatch.setattr(facts, "SECONDS", 3 * healthy + 1)
     laptop.behave(hang="device")
     start = time.perf_counter()
     check = laptop.check("open")
-    assert time.perf_counter() - start < min(9 * healthy + 2, 50)  # the device hangs for 60 s
+    assert time.perf_counter() - start < 50  # the device hangs for 60 s
     assert check.state is State.FAIL
     assert "the NPU hangs: no answer within" in check.evidence
     assert "modprobe -r amdxdna" in check.mend
@@ -142,8 +142,8 @@ def test_a_wedged_device_is_given_up(laptop, monkeypatch):
     ("answer", "told"),
     [
         ("wrong", "buffer 1: its 100 bytes are wrong, they begin with d0d13eaf"),
-        ("lost", "buffer 1: nothing was written"),
-        ("timeout", "the run ended in state"),
+        ("lost", "it says that it is done, and wrote nothing"),
+        ("timeout", "the NPU hangs: the command ended in state ERT_CMD_STATE_TIMEOUT"),
     ],
 )
 def test_a_wrong_answer_is_never_ready(laptop, answer, told):

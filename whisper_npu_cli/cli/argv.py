@@ -75,7 +75,7 @@ def rewrite(args: Sequence[str], grammar: Grammar) -> list[str]:
 
     Raises UsageError for a flag that another Whisper program has and this one has not.
     """
-    command = next((arg for arg in args if arg not in grammar.root), "")
+    command = next((token.text for token in _tokens(args, grammar) if token.kind != "root"), "")
     tokens = list(_tokens(args, grammar.own.get(command, grammar)))
     front = [token.text for token in tokens if token.kind == "root"]
     tail = [token for token in tokens if token.kind != "root"]

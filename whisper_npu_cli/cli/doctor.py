@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 STYLES = {"OK": "green", "WARN": "yellow", "FAIL": "bold red"}
 READY = "The NPU is ready."
 NOT_READY = "The NPU is not ready; transcription runs on the CPU (--device cpu)."
+EMULATOR_RIGHT = "The emulator computes right, which proves nothing about an NPU."
+EMULATOR_WRONG = "The emulator does not compute right here."
 
 
 def doctor(
@@ -30,7 +32,8 @@ def doctor(
 ) -> None:
     """Find out what keeps the NPU from working here, with one mend for each fault.
 
-    Leaves with 0 when the NPU is ready, with 1 when only the CPU path is.
+    Leaves with 0 when the NPU is ready, with 1 when only the CPU path is. With --selftest --device
+    emulator the emulator is judged in its place.
     """
     from whisper_npu_cli.npu.catalog import find_folder
     from whisper_npu_cli.npu.host import Host
@@ -40,12 +43,16 @@ def doctor(
         raise UsageError("golden vectors run on the NPU or the emulator: use --device npu.")
     where = "emulator" if device == "emulator" else "npu"
     report = examine(Host(), find_folder(), where if selftest else "")
-    put(json_format.dumps(report.as_json()) if json else as_table(report))
-    if not report.ready:
+    verdict, well = READY if report.ready else NOT_READY, report.ready
+    if selftest and where == "emulator":
+        well = report.emulator_right
+        verdict = EMULATOR_RIGHT if well else EMULATOR_WRONG
+    put(json_format.dumps(report.as_json()) if json else as_table(report, verdict))
+    if not well:
         raise typer.Exit(ExitCode.INPUT_FAILED)
 
 
-def as_table(report: Report) -> str:
+def as_table(report: Report, verdict: str) -> str:
     """The checks as a table for people, and the verdict below it."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -66,5 +73,5 @@ def as_table(report: Report) -> str:
     console = Console(file=sys.stdout, highlight=False, safe_box=not speaks_unicode(sys.stdout))
     with console.capture() as capture:
         console.print(table)
-        console.print(READY if report.ready else NOT_READY)
+        console.print(verdict)
     return capture.get().rstrip("\n")

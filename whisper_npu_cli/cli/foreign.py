@@ -98,6 +98,6 @@ FOREIGN = {
 
 def refuse(flag: str) -> None:
     """Raise UsageError when `flag` is another program's, saying what to write instead."""
-    instead = FOREIGN.get("--" + flag[2:].replace("-", "_"))
+    instead = FOREIGN.get(flag[:2] + flag[2:].replace("-", "_"))
     if instead is not None:
         raise UsageError(f"{flag} is not supported here: {instead}.")

@@ -19,6 +19,8 @@ app = typer.Typer(help="List, download, locate and remove models.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="As for --model.")]
 ListJson = Annotated[int, flags.switch("--json", help="Print a JSON list.")]
+CacheJson = Annotated[int, flags.switch("--json", help="Print one JSON object.")]
+ClearCache = Annotated[int, flags.switch("--clear", help="Delete all that is shown.")]
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="As for --model.")]
 
 
@@ -62,6 +64,27 @@ def remove(name: Name, model_dir: flags.ModelDir = None) -> None:
 
     freed = models.remove(name, cache_root=_folder(model_dir))
     note(f"removed {name}, {freed} bytes freed ({human(freed)})")
+
+
+@app.command()
+def cache(clear: ClearCache = False, json: CacheJson = False) -> None:
+    """Show what was made from models for the NPU, and which device `auto` found the fastest."""
+    from whisper_npu_cli.npu import choice, packed
+
+    packings, measured = packed.list_packings(), choice.list_measured()
+    if clear:
+        choice.clear_measured()
+        freed = packed.clear_packings()
+        note(f"cleared {len(measured)} measurements, {freed} bytes freed ({human(freed)})")
+        return
+    if json:
+        told = {"packed": list(map(asdict, packings)), "measured": list(map(asdict, measured))}
+        put(json_format.dumps(told, default=str))
+        return
+    for packing in packings:
+        put(f"packed    {human(packing.size_bytes)}  {packing.source}  {packing.path}")
+    for each in measured:
+        put(f"measured  {each.reason}")
 
 
 def human(size: float) -> str:

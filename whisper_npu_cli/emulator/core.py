@@ -17,12 +17,12 @@ from whisper_npu_cli.emulator.pipeline import FAULT, UNDECODED, run
 from whisper_npu_cli.emulator.reasons import Reason
 from whisper_npu_cli.emulator.timing import LOCK_ARBITRATION
 
-_STALLS = {
-    Reason.ACQUIRE: s.STALL_LOCK, Reason.RELEASE: s.STALL_LOCK,
-    Reason.STREAM_READ: s.STALL_STREAM, Reason.STREAM_WRITE: s.STALL_STREAM,
-    Reason.STREAM_READ_NB: s.STALL_STREAM, Reason.STREAM_WRITE_NB: s.STALL_STREAM,
-    Reason.CASCADE_READ: s.STALL_CASCADE, Reason.CASCADE_WRITE: s.STALL_CASCADE,
-}  # fmt: skip
+_REASONS = tuple(Reason)  # by number
+_STALLS = (
+    None, s.STALL_LOCK, s.STALL_LOCK, s.STALL_STREAM, s.STALL_STREAM, s.STALL_STREAM,
+    s.STALL_STREAM, s.STALL_CASCADE, s.STALL_CASCADE, None, None,
+)  # fmt: skip
+"""The counter that a reason's waiting goes to, by its number."""
 
 PC_OFFSET, CR_OFFSET, SR_OFFSET = 0x31100, 0x31170, 0x31180
 SINGLE_OFFSETS = {"sp": 0x31120, "lr": 0x31130, "ls": 0x31140, "le": 0x31150, "lc": 0x31160}
@@ -114,7 +114,7 @@ class Core:
             elif code == FAULT:
                 raise EmulationError(self._fault())
             else:
-                return self._stopped(Reason(code))
+                return self._stopped(_REASONS[code])
 
     def resume(self, cycle: int, value: int | npt.NDArray[np.uint32] = 0, ok: bool = True) -> None:
         """Grant the pending request at an array cycle, not before `self.cycle`.
@@ -131,9 +131,10 @@ class Core:
         elif not isinstance(value, np.ndarray):
             view.d[s.REPLY] = value
         view.d[s.REPLY_OK] = ok
-        if reason in _STALLS:
-            view.d[_STALLS[reason]] += cycle - self.cycle
-        if reason in (Reason.ACQUIRE, Reason.RELEASE):
+        stall = _STALLS[reason]
+        if stall is not None:
+            view.d[stall] += cycle - self.cycle
+        if stall == s.STALL_LOCK:
             view.d[s.STALL_LOCK] += LOCK_ARBITRATION
             cycle += LOCK_ARBITRATION
         view.d[s.CYCLE] = cycle

@@ -51,6 +51,7 @@ class Cores:
         self.cores: dict[Tile, Core] = {}
         self._enabled: dict[Tile, tuple[bool, bool]] = {}  # enable, reset
         self._pending: dict[Tile, Reason] = {}  # a request that awaits its answer
+        self._locks: dict[tuple[Tile, int], int | None] = {}
         self._cascade: dict[Tile, deque[Any]] = {}  # words on their way to a core
         self.cascade_to: dict[Tile, Tile | None] = {}  # set when routes are made
         self.cascade_from: dict[Tile, Tile | None] = {}
@@ -132,13 +133,14 @@ class Cores:
         self._note(core, agent, T_CORE_RUN)
         reason = core.run(min(until, core.cycle + STRETCH))
         self._note(core, agent, T_CORE_STOP)
-        self._state.when[agent] = row["cycle"] = row["since"] = core.cycle
+        cycle = core.cycle
+        self._state.when[agent] = row["cycle"] = row["since"] = cycle
         row["phase"] = READY
         if reason is Reason.DONE:
             row["phase"] = OFF
             self._state.when[agent] = NEVER
         elif reason in (Reason.ACQUIRE, Reason.RELEASE):
-            lock = lock_of_core(self._layout, tile, core.lock)
+            lock = self._lock(tile, core.lock)
             if lock is None:
                 raise EmulationError(
                     f"{core.where()}: core ({tile.column},{tile.row}) names lock {core.lock} of a "
@@ -155,6 +157,13 @@ class Cores:
             self._pending[tile] = reason
         elif reason is not Reason.LIMIT:
             self._pending[tile] = reason  # answered at its turn
+
+    def _lock(self, tile: Tile, number: int) -> int | None:
+        """The lock that a core calls `number`, looked up once."""
+        key = tile, number
+        if key not in self._locks:
+            self._locks[key] = lock_of_core(self._layout, tile, number)
+        return self._locks[key]
 
     def _note(self, core: Core, agent: int, kind: int) -> None:
         if self._state.info[5]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -19,7 +22,7 @@ from whisper_npu_cli.emulator.core_state import (
 )
 from whisper_npu_cli.emulator.fault import EmulationError
 from whisper_npu_cli.emulator.handle import handle_of
-from whisper_npu_cli.emulator.operation import MicroOperation, NotModelledError
+from whisper_npu_cli.emulator.operation import Constant, MicroOperation, NotModelledError
 from whisper_npu_cli.emulator.translate import translate
 
 ENDS_LINE = {m.JUMP, m.HALT}
@@ -28,18 +31,53 @@ ENDS_LINE = {m.JUMP, m.HALT}
 DEFERRABLE = {m.SCALAR, m.COPY, m.POINTER}
 
 
+class Translated(NamedTuple):
+    """A bundle as text and micro-operations: `before` those that results are forwarded to, `after`.
+
+    blocking: the number of the one that may have to wait, or -1.
+    """
+
+    text: str
+    before: list[MicroOperation]
+    after: list[MicroOperation]
+    blocking: int
+
+
+@lru_cache(maxsize=1 << 14)
+def _translated(code: bytes, returns: int) -> Translated:
+    """A bundle's meaning, kept since cores of an array often run one program.
+
+    Raises DecodeError, and NotModelledError without place and full stop.
+    """
+    bundle, _ = decode_bundle(code, 0)
+    operations = []
+    for instruction in bundle.instructions:
+        try:
+            operations += translate(instruction, returns)
+        except NotModelledError as error:
+            reason = f" ({error})" if str(error) else ""
+            raise NotModelledError(f"`{instruction}` is not modelled{reason}") from None
+    blocking = [o for o in operations if o.columns[m.KIND] >= m.FIRST_BLOCKING]
+    if len(blocking) > 1:
+        raise NotModelledError(f"`{bundle}` waits for two things at once")
+    before, after = order(operations)
+    where = (before + after).index(blocking[0]) if blocking else -1
+    return Translated(str(bundle), before, after, where)
+
+
 class DecodedProgram:
     """Tables of a view, filled bundle by bundle; `memory` uint8[16384] is the program memory."""
 
     def __init__(self, view: View, memory: npt.NDArray[np.uint8]) -> None:
         self.memory = memory
         self.texts: dict[int, str] = {}
-        self._rows = np.zeros(1024 * m.ROW, np.int32)
-        self._table = np.zeros(512 * m.BUNDLE, np.int32)
-        self._checks = np.zeros(1024, np.int32)
         self._row_count = self._bundle_count = self._check_count = 0
         self._constants: dict[int, int] = {}
-        self.view = view._replace(u=self._rows, t=self._table, c=self._checks)
+        self._ends: dict[int, list[int]] = {}  # address behind a bundle -> bundles
+        self.view = view._replace(
+            u=np.zeros(1024 * m.ROW, np.int32), t=np.zeros(512 * m.BUNDLE, np.int32),
+            c=np.zeros(1024, np.int32),
+        )  # fmt: skip
         self.handle = handle_of(self.view)
         self.forget()
 
@@ -48,6 +86,7 @@ class DecodedProgram:
         self.view.a[:] = -1
         self.texts.clear()
         self._constants.clear()
+        self._ends.clear()
         self._row_count = self._bundle_count = self._check_count = 0
 
     def decode_from(self, address: int) -> None:
@@ -76,41 +115,33 @@ class DecodedProgram:
     # ------------------------------------------------------------------ one bundle
 
     def _decode(self, address: int) -> tuple[int, bool]:
-        bundle, size = decode_bundle(self.memory.tobytes(), address)
-        operations = []
-        for instruction in bundle.instructions:
-            try:
-                returns = self._return_address(address, size)
-                operations += translate(instruction, self._constant, returns)
-            except NotModelledError as error:
-                reason = f" ({error})" if str(error) else ""
-                raise NotModelledError(
-                    f"at {address:#x} `{instruction}` is not modelled{reason}."
-                ) from None
-        blocking = [o for o in operations if o.columns[m.KIND] >= m.FIRST_BLOCKING]
-        if len(blocking) > 1:
-            raise NotModelledError(f"at {address:#x} `{bundle}` waits for two things at once.")
-        before, after = order(operations)
-        row = self._add_rows(before + after)
+        size = length(int(self.memory[address]))
+        code = self.memory[address : address + size].tobytes()
+        try:
+            found = _translated(code, self._return_address(address, size))
+        except DecodeError:
+            decode_bundle(self.memory.tobytes(), address)  # the same again, with its address
+            raise
+        except NotModelledError as error:
+            raise NotModelledError(f"at {address:#x} {error}.") from None
+        operations = found.before + found.after
+        row = self._add_rows(operations)
         number = self._add_bundle()
-        line = self._table[number : number + m.BUNDLE]
+        line = self.view.t[number : number + m.BUNDLE]
         line[m.ADDRESS], line[m.FIRST], line[m.LENGTH] = address, row, size
-        line[m.BEFORE], line[m.COUNT] = len(before), len(before) + len(after)
-        self.handle = handle_of(self.view)
-        where = (before + after).index(blocking[0]) if blocking else 0
-        line[m.BLOCKING] = row + where * m.ROW if blocking else -1
+        line[m.BEFORE], line[m.COUNT] = len(found.before), len(operations)
+        line[m.BLOCKING] = row + found.blocking * m.ROW if found.blocking >= 0 else -1
         self._link(address, size, number)
-        self.texts[address] = str(bundle)
+        self.texts[address] = found.text
         return size, any(o.columns[m.KIND] in ENDS_LINE for o in operations)
 
     def _return_address(self, address: int, size: int) -> int:
         """The address behind the delay slots of a branch at an address."""
-        code = self.memory.tobytes()
         address += size
         for _ in range(DELAY_SLOTS):
             if address >= PROGRAM_BYTES:
                 break
-            address += _length(code, address)
+            address += length(int(self.memory[address]))
         return address
 
     def _constant(self, value: int) -> int:
@@ -124,52 +155,51 @@ class DecodedProgram:
 
     def _link(self, address: int, size: int, number: int) -> None:
         """Let the bundle before and the new one find what follows them."""
-        table, starts = self._table, self.view.a
+        table, starts = self.view.t, self.view.a
         following = address + size
         table[number + m.NEXT] = starts[following >> 1] if following < PROGRAM_BYTES else -1
         starts[address >> 1] = number
-        for other in range(0, self._bundle_count * m.BUNDLE, m.BUNDLE):
-            if table[other + m.ADDRESS] + table[other + m.LENGTH] == address:
-                table[other + m.NEXT] = number
+        self._ends.setdefault(following, []).append(number)
+        for other in self._ends.get(address, ()):
+            table[other + m.NEXT] = number
 
     # ------------------------------------------------------------------ growing tables
 
     def _add_rows(self, operations: list[MicroOperation]) -> int:
         first = self._row_count
         self._row_count += len(operations)
-        self._rows = _grown(self._rows, self._row_count * m.ROW)
+        self._grow(u=self._row_count * m.ROW)
         for number, operation in enumerate(operations, first):
-            row = self._rows[number * m.ROW : (number + 1) * m.ROW]
+            row = self.view.u[number * m.ROW : (number + 1) * m.ROW]
             row[:] = 0
             for column, value in operation.columns.items():
-                row[column] = value
+                is_constant = isinstance(value, Constant)
+                row[column] = self._constant(value) if is_constant else value
             row[m.CHECK] = self._add_checks(operation.checked)
             row[m.CHECKS] = len(operation.checked)
-        self.view = self.view._replace(u=self._rows)
         return first * m.ROW
 
     def _add_checks(self, flags: tuple[int, ...]) -> int:
         first = self._check_count
         self._check_count += len(flags)
-        self._checks = _grown(self._checks, self._check_count)
-        self._checks[first : self._check_count] = flags
-        self.view = self.view._replace(c=self._checks)
+        self._grow(c=self._check_count)
+        self.view.c[first : self._check_count] = flags
         return first
 
     def _add_bundle(self) -> int:
         number = self._bundle_count * m.BUNDLE
         self._bundle_count += 1
-        self._table = _grown(self._table, self._bundle_count * m.BUNDLE)
-        self.view = self.view._replace(t=self._table)
+        self._grow(t=self._bundle_count * m.BUNDLE)
         return number
 
-
-def _grown(table: npt.NDArray[np.int32], size: int) -> npt.NDArray[np.int32]:
-    return table if size <= len(table) else np.concatenate([table, np.zeros_like(table)])
-
-
-def _length(code: bytes, address: int) -> int:
-    return length(code[address])
+    def _grow(self, **sizes: int) -> None:
+        """Make tables of the view as long as they have to be at least."""
+        for name, size in sizes.items():
+            table = getattr(self.view, name)
+            if size > len(table):
+                longer = np.concatenate([table, np.zeros_like(table)])
+                self.view = self.view._replace(**{name: longer})
+                self.handle = handle_of(self.view)
 
 
 def order(

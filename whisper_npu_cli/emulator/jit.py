@@ -65,7 +65,10 @@ def _compile(function: F, **options: Any) -> F:
         return function
     import numba
 
-    numba.config.SLP_VECTORIZE = 1  # products and sums of lanes become vector instructions
+    # products and sums of lanes become vector instructions; higher levels take half as long again
+    # to compile and the code is no faster
+    numba.config.SLP_VECTORIZE = 1
+    numba.config.OPT = type(numba.config.OPT)(1)
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = cache_folder(before)
     try:

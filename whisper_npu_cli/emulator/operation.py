@@ -6,7 +6,6 @@ Latencies and forwarding come from the timing table (aie/facts/timing.py).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +20,10 @@ VECTOR_FORWARDING = "MOV_Bypass"
 
 class NotModelledError(Exception):
     """An instruction whose meaning the emulator does not have; the message may say why."""
+
+
+class Constant(int):
+    """A number of the program, in place of the word of a core's state that will hold it."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +49,12 @@ class MicroOperation:
 class Operation:
     """An instruction with what its micro-operations need to know.
 
-    `constant` gives the word that holds a constant; `returns` is the address behind the delay
-    slots.
+    `returns` is the address behind the delay slots.
     """
 
-    def __init__(
-        self, instruction: Instruction, constant: Callable[[int], int], returns: int
-    ) -> None:
+    def __init__(self, instruction: Instruction, returns: int) -> None:
         self.instruction = instruction
         self.opcode = instruction.opcode
-        self.constant = constant
         self.returns = returns
         self.accesses = instruction.accesses()
         full = self.opcode.mnemonic
@@ -75,8 +74,8 @@ class Operation:
         return any(operand.name == name for operand in self.opcode.operands)
 
     def at(self, value: Any) -> int:
-        """The word of a register or of a constant."""
-        return word(value) if isinstance(value, str) else self.constant(int(value))
+        """The word of a register, or a constant."""
+        return word(value) if isinstance(value, str) else Constant(value)
 
     def operand(self, name: str) -> int:
         """The word of the operand of that name."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from whisper_npu_cli.aie.asm.instruction import Instruction
 from whisper_npu_cli.aie.facts.slots import NOPS
 from whisper_npu_cli.emulator import micro as m
@@ -19,7 +17,12 @@ from whisper_npu_cli.emulator.core_state import (
     flags,
     word,
 )
-from whisper_npu_cli.emulator.operation import MicroOperation, NotModelledError, Operation
+from whisper_npu_cli.emulator.operation import (
+    Constant,
+    MicroOperation,
+    NotModelledError,
+    Operation,
+)
 from whisper_npu_cli.emulator.translate_vector import memory_access, vector_operation
 
 Rows = list[MicroOperation]
@@ -28,15 +31,14 @@ DECIDING = {LC, LS, LE, *range(CONTROL, CONTROL + CONTROL_COUNT)}
 """Registers that act by what they hold, without an instruction that names them."""
 
 
-def translate(instruction: Instruction, constant: Callable[[int], int], returns: int) -> Rows:
+def translate(instruction: Instruction, returns: int) -> Rows:
     """The micro-operations of an instruction, none for a nop.
 
-    `constant` gives the word that holds a constant, `returns` is the address behind the delay
-    slots. Raises NotModelledError.
+    `returns` is the address behind the delay slots. Raises NotModelledError.
     """
     if instruction.opcode.name in NOPS.values():
         return []
-    o = Operation(instruction, constant, returns)
+    o = Operation(instruction, returns)
     for choose in (_stream, _scalar, _branch, _blocking, memory_access, vector_operation):
         rows = choose(o)
         if rows:
@@ -94,11 +96,11 @@ def _branch(o: Operation) -> Rows:
     rows = [o.make(_JUMPS[o.mnemonic], {m.A: tested, m.B: target})]
     if o.mnemonic == "jl":
         latency = o.cycle("lr", write=True)
-        columns = {m.A: o.constant(o.returns), m.DST: LR, m.SIZE: 20, m.LATENCY: latency}
+        columns = {m.A: Constant(o.returns), m.DST: LR, m.SIZE: 20, m.LATENCY: latency}
         rows.append(MicroOperation({m.KIND: m.LINK} | columns))
     if o.mnemonic == "jnzd":
         columns = o.scalar_result(o.value("mRx"))
-        columns |= {m.N1: scalar.SUB, m.A: tested, m.B: o.constant(1)}
+        columns |= {m.N1: scalar.SUB, m.A: tested, m.B: Constant(1)}
         counted = o.make(m.SCALAR, columns)
         rows = [MicroOperation(rows[0].columns, counted.reads, checked=counted.checked), counted]
     return rows
@@ -107,7 +109,7 @@ def _branch(o: Operation) -> Rows:
 def _blocking(o: Operation) -> Rows:
     if o.mnemonic in ("acq", "rel", "acq.cond", "rel.cond"):
         kind = m.LOCK_ACQUIRE if o.mnemonic.startswith("acq") else m.LOCK_RELEASE
-        always = o.constant(1)
+        always = Constant(1)
         condition = word("r26") if o.mnemonic.endswith("cond") else always
         lock, value = o.sources()[:2]
         return [o.make(kind, {m.A: o.at(lock), m.B: o.at(value), m.C: condition})]
@@ -126,7 +128,7 @@ def _stream(o: Operation) -> Rows:
         columns = o.scalar_result(o.results()[0]) | {m.N1: int(not waits), m.N2: status}
         return [o.make(m.STREAM_GET, columns)]
     if "mv_scl2ms" in name:
-        last = o.constant(int("TLAST" in name))
+        last: int = Constant("TLAST" in name)
         if name.endswith("doTlast_reg"):
             last = word("r28")
         status = 0 if waits else o.cycle("srMS0", write=True)

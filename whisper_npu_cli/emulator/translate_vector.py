@@ -10,7 +10,12 @@ from whisper_npu_cli.emulator import micro as m
 from whisper_npu_cli.emulator.core_state import word, words
 from whisper_npu_cli.emulator.memory import DYNAMIC, STAGE_PART, STAGE_SRS, STAGE_UPS
 from whisper_npu_cli.emulator.multiplier import STAGE
-from whisper_npu_cli.emulator.operation import MicroOperation, NotModelledError, Operation
+from whisper_npu_cli.emulator.operation import (
+    Constant,
+    MicroOperation,
+    NotModelledError,
+    Operation,
+)
 
 Rows = list[MicroOperation]
 
@@ -128,7 +133,7 @@ def _multiplication(o: Operation) -> Rows:
         return []
     form = multiply.FORMS[name]
     dst = o.value("dst")
-    columns = o.vector_result(dst) | {m.N1: form, m.C: o.constant(0)}
+    columns = o.vector_result(dst) | {m.N1: form, m.C: Constant(0)}
     columns[m.LATENCY] = o.cycle(dst, write=True) - STAGE
     for name, column in (("acc1", m.N2), ("acc2", m.N3)):
         if o.has(name):
@@ -152,7 +157,7 @@ def _lanewise(o: Operation) -> Rows:
     match = _LANEWISE.fullmatch(o.mnemonic)
     if not match or match[1] not in lanes.OPERATIONS:
         return []
-    columns = {m.N1: lanes.OPERATIONS[match[1]], m.DST: -1, m.DST2: -1, m.C: o.constant(0)}
+    columns = {m.N1: lanes.OPERATIONS[match[1]], m.DST: -1, m.DST2: -1, m.C: Constant(0)}
     if o.has("d"):
         columns |= o.vector_result(o.value("d"))
     if o.has("cmp"):

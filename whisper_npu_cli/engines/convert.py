@@ -1,26 +1,13 @@
 """Hugging Face checkpoint to CTranslate2 folder, once, into the cache; without torch.
 
-The cache holds one folder for each (content, precision). Hashing gigabytes at every start would
-cost seconds, so the key is made of: the small files whole; of each weight file the hub's own
-sha256 where the file is a blob of the hub cache, else its size, modification time, header and 64
-samples of 4 KiB spread over it. A touched file is converted again; that costs time, never truth.
-
-A finished folder appears by one rename, so a killed or concurrent conversion is never seen half
-done.
+The cache holds one folder for each (content, precision).
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import os
-import re
 import shutil
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -28,34 +15,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from ctranslate2.specs import WhisperSpec, model_spec
-from platformdirs import user_cache_path
 
+from whisper_npu_cli.cache import CACHE_VARIABLE, appearing, cache_root
 from whisper_npu_cli.engines.checkpoint import EMBEDDING, PROJECTION, Checkpoint
+from whisper_npu_cli.engines.identity import identity
 from whisper_npu_cli.engines.json_file import read_json, read_optional_json
 from whisper_npu_cli.engines.vocabulary import language_ids, vocabulary
 from whisper_npu_cli.errors import ModelError
 
 CONVERSION_VERSION = 1
 """Part of the key; raise it when the converted files change."""
-CACHE_VARIABLE = "WHISPER_NPU_CACHE"
 STORED_TYPES = ("float32", "float16", "int8")
-SOURCE_NOTE = "source.json"
-"""Says, in a converted folder, which folder it was made from."""
 
-_SMALL_FILES = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "preprocessor_config.json",
-)
 _COPIED_FILES = ("tokenizer.json", "preprocessor_config.json")
-_SAMPLES, _SAMPLE_BYTES = 64, 4096
-_ABANDONED_SECONDS = 24 * 3600
-
-
-def cache_root() -> Path:
-    """Return the folder of all our caches: $WHISPER_NPU_CACHE or the system's place for caches."""
-    return Path(os.environ.get(CACHE_VARIABLE) or user_cache_path("whisper-npu"))
 
 
 def conversions() -> Path:
@@ -76,12 +48,11 @@ def converted(folder: Path, stored: str | None = None) -> Path:
         return target
     spec = _specification(checkpoint, stored)
     try:
-        with _appearing(target) as part:
+        with appearing(target, folder) as part:
             spec.save(str(part))
             for name in _COPIED_FILES:
                 if (folder / name).exists():
                     shutil.copyfile(folder / name, part / name)
-            (part / SOURCE_NOTE).write_text(json.dumps({"folder": str(folder.resolve())}))
     except OSError as error:
         raise ModelError(
             f"The converted model cannot be written to {conversions()} ({error.strerror}): free "
@@ -90,66 +61,9 @@ def converted(folder: Path, stored: str | None = None) -> Path:
     return target
 
 
-def remove_conversions(source: Path) -> int:
-    """Delete what was converted from `source` or folders below it. Return the bytes freed."""
-    freed = 0
-    for note in conversions().glob(f"*/{SOURCE_NOTE}"):
-        if Path(read_json(note)["folder"]).is_relative_to(source.resolve()):
-            freed += sum(file.stat().st_size for file in note.parent.iterdir())
-            shutil.rmtree(note.parent)
-    return freed
-
-
-@contextmanager
-def _appearing(target: Path) -> Iterator[Path]:
-    """Give a temporary folder that becomes `target` in one step when the block succeeds."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(target.parent)
-    part = Path(tempfile.mkdtemp(prefix=".part-", dir=target.parent))
-    try:
-        yield part
-        try:
-            part.rename(target)
-        except OSError:
-            if not target.exists():  # else another process was quicker, with the same content
-                raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _remove_abandoned(parent: Path) -> None:
-    """Delete what killed conversions left behind."""
-    for part in parent.glob(".part-*"):
-        try:
-            abandoned = time.time() - part.stat().st_mtime > _ABANDONED_SECONDS
-        except FileNotFoundError:  # its owner has just finished
-            continue
-        if abandoned:
-            shutil.rmtree(part, ignore_errors=True)
-
-
 def _key(checkpoint: Checkpoint, stored: str) -> str:
-    digest = hashlib.sha256(f"{CONVERSION_VERSION} {stored}".encode())
-    for name in _SMALL_FILES:
-        path = checkpoint.folder / name
-        digest.update(f"\0{name}\0".encode() + (path.read_bytes() if path.exists() else b""))
-    for path in checkpoint.files:
-        digest.update(f"\0{path.name}\0".encode() + _identity(path))
-    return digest.hexdigest()[:32]
-
-
-def _identity(path: Path) -> bytes:
-    """Return bytes that differ when the content of a weight file differs (see the module)."""
-    real = path.resolve()
-    if real.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", real.name):
-        return real.name.encode()
-    status = real.stat()
-    parts = [f"{status.st_size} {status.st_mtime_ns}".encode()]
-    with real.open("rb") as file:
-        for i in range(_SAMPLES):
-            file.seek(status.st_size * i // _SAMPLES)
-            parts.append(file.read(_SAMPLE_BYTES))
-    return b"".join(parts)
+    said = f"{CONVERSION_VERSION} {stored} {identity(checkpoint)}"
+    return hashlib.sha256(said.encode()).hexdigest()[:32]
 
 
 class _Lazy(model_spec.Variable):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from whisper_npu_cli.cache import remove_made_from
 from whisper_npu_cli.engines.json_file import read_json
 from whisper_npu_cli.engines.resume import fetch
 from whisper_npu_cli.errors import ModelError, UsageError
@@ -273,19 +274,17 @@ def _info(name: str, repo: str, folder: Path | None) -> ModelInfo:
 
 
 def remove(name: str, *, cache_root: Path | None = None) -> int:
-    """Delete a downloaded model and what was converted from it. Return the bytes freed.
+    """Delete a downloaded model and what was made from it. Return the bytes freed.
 
     Raises ModelError when it is not downloaded, UsageError for the demo model and for folders,
     which are not ours to delete.
     """
-    from whisper_npu_cli.engines.convert import remove_conversions
-
     if _own_folder(name):
         raise UsageError(f"{name} was not downloaded by us, so it is not ours to remove.")
     folder = _home(repository(name), cache_root)
     if not folder.is_dir():
         raise ModelError(f"The model {name} is not on this machine: nothing to remove.")
-    freed = remove_conversions(folder)
+    freed = remove_made_from(folder)
     freed += sum(f.lstat().st_size for f in folder.rglob("*") if f.is_file() and not f.is_symlink())
     shutil.rmtree(folder)
     return freed

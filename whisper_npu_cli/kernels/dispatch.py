@@ -94,6 +94,4 @@ class _Dispatch:
         oldest = (same or near)[0]
         self.launch.wait(oldest)
         over = self.current.index(oldest)
-        self.current = [
-            t for i, t in enumerate(self.current) if i > over or t.port != oldest.port
-        ]
+        self.current = [t for i, t in enumerate(self.current) if i > over or t.port != oldest.port]

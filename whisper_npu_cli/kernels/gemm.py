@@ -1,11 +1,11 @@
-"""Matrix product with bf16 operands and fp32 sums: bias, GELU, residual; any sizes through tiles.
+"""Matrix product with bf16 operands and fp32 sums: bias, residual; any sizes through tiles.
 
 Each core makes 64 x 64 tiles of the result. Net A brings tiles of the left operand to a row of
 cores, net B tiles of the right operand to a column; an operation runs over `panels` groups of
 columns and, within each, over `rows` groups of row tiles, with `chunks` steps of 64 along k.
 
-Life of a tile: sums in C (fp32) -> [GELU, in place] -> plus bias and residual, as bf16 tiles of
-4 x 4 -> pieces of 16 rows in the order in which the next operation reads them.
+Life of a tile: sums in C (fp32) -> plus bias and residual, as bf16 tiles of 4 x 4 -> pieces of 16
+rows in the order in which the next operation reads them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from whisper_npu_cli.kernels.product import (
     row_steps,
     tile_product,
 )
-from whisper_npu_cli.kernels.tile import C, HEADER, PIECE, SIDE, WORK, Tile
+from whisper_npu_cli.kernels.tile import HEADER, PIECE, SIDE, WORK, C, Tile
 
 BLOCKS = 32
 """Blocks of C in a tile."""
@@ -37,10 +37,7 @@ class Word(IntEnum):
     PANELS = 1
     ROWS = 2
     CHUNKS = 3
-    GELU = 5
     RESIDUAL = 6
-    FLOAT = 7
-    """1 for fp32 results."""
     ORDERS = 16
     """One word a panel: address of its Order."""
 
@@ -82,10 +79,10 @@ class Order:
 DEINTERLEAVE_64, INTERLEAVE_64, TRANSPOSE_8X4, TRANSPOSE_4X4 = 6, 14, 28, 39
 """Shuffle modes T64_8x2_lo, T64_2x8_lo, T16_8x4, T16_4x4 (aiev2_enums.h of llvm-aie)."""
 
-_ROWS = dict(
-    pair=32, source_step=-1472, source_inner=64, source_count=2, source_middle=448,
-    source_middle_count=4, source_half=4 * C_BLOCK, source_piece=8 * C_BLOCK,
-)  # fmt: skip
+_ROWS = {
+    "pair": 32, "source_step": -1472, "source_inner": 64, "source_count": 2, "source_middle": 448,
+    "source_middle_count": 4, "source_half": 4 * C_BLOCK, "source_piece": 8 * C_BLOCK,
+}  # fmt: skip
 
 FIRST_OPERAND = Order(
     mode=INTERLEAVE_64, target_step=64, target_inner=64, target_count=2, target_middle=64,
@@ -165,17 +162,18 @@ def add_bias_and_residual(p: Program, t: Tile, bias: Value, matrix: Value) -> No
     wanted = t.parameter(Word.RESIDUAL)
     pair, parity = t.place(2), t.place(3)
     base, piece, second = p.scalar("residual"), p.scalar("piece"), p.scalar("second")
-    steps = p.new("d", "residual_steps")
-    p.const(3, steps.dn)
-    p.const(0, steps.dc)
+    steps = [p.new("d", "residual_steps") for _ in range(2)]  # each counts for one pointer
     p.const(ZEROS_AT, base)
-    for value in (piece, second, steps.m, steps.dj):
+    for value in (piece, second, *(v for d in steps for v in (d.m, d.dj, d.dc))):
         p.const(0, value)
+    for d in steps:
+        p.const(3, d.dn)
     with p.if_nonzero(wanted):
         p.const(2 * PIECE, piece)
         p.const(512, second)
-        p.const(640, steps.m)
-        p.const(128, steps.dj)
+        for d in steps:
+            p.const(640, d.m)
+            p.const(128, d.dj)
     with p.if_nonzero(p.and_(wanted, pair)):
         t.b.skip()
         t.b.skip()
@@ -197,7 +195,13 @@ def add_bias_and_residual(p: Program, t: Tile, bias: Value, matrix: Value) -> No
 
 
 def _finish_piece(
-    p: Program, total: Value, bias: Value, base: Value, second: Value, steps: Value, matrix: Value
+    p: Program,
+    total: Value,
+    bias: Value,
+    base: Value,
+    second: Value,
+    steps: list[Value],
+    matrix: Value,
 ) -> None:
     """Eight blocks of C: plus bias, plus residual, rounded to bf16."""
     lanes = p.product_mode(Shape.BF16_LANES_16X2)
@@ -220,11 +224,11 @@ def _finish_piece(
             added = p.load_x(column, columns if j == 3 else VECTOR)
             for row in sums:
                 p.vmac_f(row[j], ones, added, matrix, to=row[j])
-        for row, pointer in zip(sums, residual, strict=True):
+        for row, pointer, step in zip(sums, residual, steps, strict=True):
             left = p.vector(512, "left")
             p.vld(pointer[VECTOR], to=left.lo)
             p.vld(pointer[VECTOR + 32], to=left.hi)
-            first = p.load_x(pointer, steps)
+            first = p.load_x(pointer, step)
             for mode, tiles in ((evens, (0, 2)), (odds, (1, 3))):
                 mixed = p.vshuffle(first, left, mode)
                 for j, half in zip(tiles, (lower, upper), strict=True):

@@ -7,7 +7,7 @@ pieces lie; packing and unpacking follow from that alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -58,17 +58,26 @@ class Activations:
         """Bytes."""
         return 4 * self.rows * self.padded * TILE_WORDS
 
+    def from_column(self, first: int) -> Activations:
+        """The same without the tiles left of column `first`; in no UNITS or STREAM order."""
+        offset = self.offset + 4 * first * self.column_step
+        return replace(self, columns=self.columns - first, offset=offset)
+
     def row(self, net: int, number: int) -> int:
         """The row tile that a row of cores has in pass `number`."""
         return net // 2 * (self.rows // 2) + 2 * number + net % 2
 
-    def start(self, net: int, number: int) -> int:
-        """Word of the first piece of the row tile of a row of cores in a pass."""
-        row = self.row(net, number)
+    def start_of_row(self, row: int) -> int:
+        """Word of the first piece of a row tile, in an order that knows no passes."""
         if self.order is Order.PAIRS:
             return row // 2 * 2 * TILE_WORDS + row % 2 * PIECE_WORDS
-        if self.order is Order.TILES:
-            return row * TILE_WORDS
+        assert self.order is Order.TILES
+        return row * TILE_WORDS
+
+    def start(self, net: int, number: int) -> int:
+        """Word of the first piece of the row tile of a row of cores in a pass."""
+        if self.order in (Order.PAIRS, Order.TILES):
+            return self.start_of_row(self.row(net, number))
         if self.order is Order.STREAM:
             return (net * self.passes + number) * self.columns * TILE_WORDS
         unit = 2 * self.padded * PIECE_WORDS
@@ -95,11 +104,7 @@ class Activations:
             for number in range(self.passes):
                 starts[self.row(net, number)] = self.start(net, number)
         columns = np.arange(self.columns) * self.column_step
-        return (
-            starts[:, None, None]
-            + columns[None, :, None]
-            + np.arange(PIECES) * self.piece_step
-        )
+        return starts[:, None, None] + columns[None, :, None] + np.arange(PIECES) * self.piece_step
 
     def pack(self, matrix: NDArray[np.float32]) -> NDArray[np.uint16]:
         """A matrix (float32, up to rows x columns tiles; the rest is zero) as it lies in memory."""

@@ -6,6 +6,7 @@ chunk, then the tiles of panel after panel.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.aie.array.access import Access, linear
+from whisper_npu_cli.aie.array.design import DesignError
 from whisper_npu_cli.aie.array.transfers import Piece
 from whisper_npu_cli.kernels import gemm
 from whisper_npu_cli.kernels.dispatch import Transfer
@@ -36,9 +38,13 @@ MOST_PANELS = 7
 
 @dataclass(frozen=True)
 class Target:
-    """Where a column of tiles of a product's result goes: first word, words between pairs."""
+    """Where a column of tiles of a product's result goes.
+
+    start: word of the launch's buffer `argument`; pair_step: words between two pairs of row tiles.
+    """
 
     start: int
+    argument: int = 0
     pair_step: int = 2 * TILE_WORDS
     order: gemm.Order = gemm.FIRST_OPERAND
 
@@ -53,23 +59,28 @@ class Weights:
 
 @dataclass(frozen=True)
 class Gemm:
-    """result = act(left @ right + bias) + residual; all of whole tiles.
+    """result = left @ right + bias + residual; all of whole tiles.
 
-    targets: for each column of tiles of the result where it goes, or None (dropped).
+    depth: tiles along k. targets: where each column of tiles of the result goes, four a panel.
     """
 
     left: Activations
-    result: Activations
     weights: Weights
     depth: int
-    targets: tuple[Target | None, ...]
-    gelu: bool = False
+    targets: tuple[Target, ...]
     residual: Activations | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.targets) % NETS or not 0 < self.panels <= MOST_PANELS:
+            raise DesignError(
+                f"A product makes 1 to {MOST_PANELS} panels of {NETS} columns of tiles, not "
+                f"{len(self.targets)} columns."
+            )
 
     @property
     def panels(self) -> int:
         """Groups of four columns of tiles."""
-        return -(-len(self.targets) // NETS)
+        return len(self.targets) // NETS
 
     @property
     def column_bytes(self) -> int:
@@ -83,14 +94,11 @@ class Gemm:
         words[gemm.Word.PANELS] = self.panels
         words[gemm.Word.ROWS] = self.left.passes
         words[gemm.Word.CHUNKS] = self.depth
-        words[gemm.Word.GELU] = self.gelu
         words[gemm.Word.RESIDUAL] = self.residual is not None
         payload = np.zeros((self.panels, TILE // 4, 8, 4), np.uint16)
         for panel in range(self.panels):
             at = NETS * panel + column
-            target = self.targets[at] if at < len(self.targets) else None
-            order = target.order if target else gemm.FIRST_OPERAND
-            words[gemm.Word.ORDERS + panel] = gemm.order_address(order)
+            words[gemm.Word.ORDERS + panel] = gemm.order_address(self.targets[at].order)
             part = np.zeros(TILE, np.float32)
             given = bias[TILE * at : TILE * (at + 1)]
             part[: len(given)] = given
@@ -98,9 +106,7 @@ class Gemm:
         chunk = words.tobytes() + payload.tobytes()
         return chunk + bytes(CHUNK - len(chunk))
 
-    def pack(
-        self, right: NDArray[np.float32], bias: NDArray[np.float32]
-    ) -> NDArray[np.uint8]:
+    def pack(self, right: NDArray[np.float32], bias: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The right operand (float32[K, N], bias[N]) as net B streams it: uint8[NETS, bytes]."""
         full = np.zeros((self.depth * TILE, self.panels * NETS * TILE), np.uint16)
         full[: right.shape[0], : right.shape[1]] = to_bfloat16(right)
@@ -139,7 +145,9 @@ class Gemm:
             start, size = CHUNK * (1 + panel * self.depth), CHUNK * self.depth
             if self.residual is None:
                 found += [
-                    Transfer(f"b{c}", (self._weights(c, start, size),), self.left.passes, token=True)
+                    Transfer(
+                        f"b{c}", (self._weights(c, start, size),), self.left.passes, token=True
+                    )
                     for c in range(NETS)
                 ]
                 continue
@@ -164,28 +172,26 @@ class Gemm:
         found = []
         for j in range(2):
             for c in range(NETS):
-                pieces = [self._result(NETS * panel + c, j) for panel in range(self.panels)]
+                targets = self.targets[c::NETS]
+                pieces = [self._result(target, j) for target in targets]
+                same = len({t.argument for t in targets}) == 1
                 found += [
-                    Transfer(f"out{c}{j}", (Piece(self.result.argument, a),), token=True)
-                    for a in _merged(pieces)
+                    Transfer(f"out{c}{j}", (Piece(targets[n].argument, a),), token=True)
+                    for n, a in enumerate(_merged(pieces) if same else pieces)
                 ]
         return found
 
-    def _result(self, column: int, j: int) -> Access:
-        target = self.targets[column] if column < len(self.targets) else None
-        if target is None:
-            raise NotImplementedError
-        passes = self.left.passes
-        start = self.result.offset // 4 + target.start + j * passes * target.pair_step
-        return Access(
-            (passes, 2 * PIECES, PIECE_WORDS), (target.pair_step, PIECE_WORDS, 1), start
-        )
+    def _result(self, target: Target, j: int) -> Access:
+        passes, step = self.left.passes, target.pair_step
+        sizes, strides = (passes, 2 * PIECES, PIECE_WORDS), (step, PIECE_WORDS, 1)
+        return Access(sizes, strides, target.start + j * passes * step)
 
 
 def columns_of(result: Activations) -> tuple[Target, ...]:
     """The targets of a product whose result is a matrix in PAIRS order, padding included."""
     assert result.order is Order.PAIRS
-    return tuple(Target(n * result.column_step) for n in range(result.padded))
+    start, step = result.offset // 4, result.column_step
+    return tuple(Target(start + n * step, result.argument) for n in range(result.padded))
 
 
 def split_bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
@@ -198,7 +204,7 @@ def split_bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
 def _merged(accesses: Sequence[Access]) -> list[Access]:
     """The same walk in one access where the starts are evenly spaced and dimensions suffice."""
     first = accesses[0]
-    steps = {b.offset - a.offset for a, b in zip(accesses, accesses[1:], strict=False)}
+    steps = {b.offset - a.offset for a, b in itertools.pairwise(accesses)}
     same = {(a.sizes, a.strides) for a in accesses}
     if len(accesses) > 1 and len(steps) == 1 and len(same) == 1 and min(steps) > 0:
         whole = Access((len(accesses), *first.sizes), (*steps, *first.strides), first.offset)

@@ -20,22 +20,20 @@ from whisper_npu_cli.aie.array.design import Design, End
 from whisper_npu_cli.aie.array.place import Placement
 from whisper_npu_cli.aie.asm.modes import Rounding, Saturation
 from whisper_npu_cli.aie.asm.program import Program
-from whisper_npu_cli.aie.facts.topology import COLUMNS, CORE_ROWS, Tile as Place
+from whisper_npu_cli.aie.facts.topology import COLUMNS, CORE_ROWS
+from whisper_npu_cli.aie.facts.topology import Tile as Place
 from whisper_npu_cli.kernels import gemm
 from whisper_npu_cli.kernels.tile import (
-    A,
-    B,
     BANKS,
     CHUNK,
-    HEADER,
-    HEADER_BYTES,
     LOCKS,
     OUT,
     OWN,
     PIECE,
     PLACE,
-    SIDE,
     WORK,
+    A,
+    B,
     Tile,
     clear_accumulators,
 )

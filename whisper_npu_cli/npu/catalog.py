@@ -1,7 +1,8 @@
 """The shipped XCLBINs: `manifest.json` beside them, each file checked against its hash.
 
-The manifest is `{"xclbins": [{"file": NAME, "sha256": HEX, "golden": GOLDEN or absent}, ...]}`;
-further keys are for people. GOLDEN is one run with a known answer (see selftest):
+The manifest is `{"xclbins": [ENTRY, ...]}`, an ENTRY `{"file": NAME, "sha256": HEX,
+"source_sha256": HEX or absent, "golden": GOLDEN or absent}`; further keys are for people. GOLDEN is
+one run with a known answer (see selftest):
 `{"sequence": NAME, "sequence_sha256": HEX, "arguments": [...]}`, where an argument is
 `{"random": LABEL, "size": BYTES}` or `{"expect_sha256": HEX, "size": BYTES}`.
 """
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from whisper_npu_cli.errors import DeviceError
+from whisper_npu_cli.errors import CorruptXclbin, DeviceError
 
 PACKAGE = Path(__file__).parent.parent
 FOLDERS = (PACKAGE / "xclbins", PACKAGE.parent / "xclbins")
@@ -45,11 +46,17 @@ class Golden:
 
 @dataclass(frozen=True)
 class Overlay:
-    """One XCLBIN of the manifest."""
+    """One XCLBIN of the manifest; `source_sha256` stands for what it was made from."""
 
     path: Path
     sha256: str
     golden: Golden | None
+    source_sha256: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the runtime asks for, the file's name without its ending."""
+        return self.path.stem
 
     def fault(self) -> str:
         """What is wrong with its files; empty when they are those that the manifest names."""
@@ -74,23 +81,43 @@ def find_folder(folders: tuple[Path, ...] = FOLDERS) -> Path | None:
 def read_catalog(folder: Path) -> list[Overlay]:
     """The XCLBINs that the manifest of `folder` names.
 
-    Raises DeviceError when the manifest is damaged.
+    Raises CorruptXclbin when the manifest is damaged.
     """
     manifest = folder / "manifest.json"
     try:
         entries = json.loads(manifest.read_text())["xclbins"]
         return [_overlay(folder, entry) for entry in entries]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DeviceError(
+        raise CorruptXclbin(
             f"The XCLBIN manifest {manifest} is damaged ({type(error).__name__}: {error}); "
             "install whisper-npu again."
         ) from error
 
 
+def find_overlay(name: str, folders: tuple[Path, ...] = FOLDERS) -> Overlay:
+    """The XCLBIN called `name`, checked against its hash.
+
+    Raises CorruptXclbin when its files or the manifest are not those that were shipped, DeviceError
+    when this version has none of that name.
+    """
+    folder = find_folder(folders)
+    overlays = read_catalog(folder) if folder else []
+    found = next((overlay for overlay in overlays if overlay.name == name), None)
+    if found is None:
+        raise DeviceError(f"This version ships no XCLBIN called {name}: install a later one.")
+    fault = found.fault()
+    if fault:
+        raise CorruptXclbin(f"{fault}; install whisper-npu again.", fault)
+    return found
+
+
 def _overlay(folder: Path, entry: dict[str, Any]) -> Overlay:
     golden = entry.get("golden")
     return Overlay(
-        folder / entry["file"], entry["sha256"], _golden(folder, golden) if golden else None
+        folder / entry["file"],
+        entry["sha256"],
+        _golden(folder, golden) if golden else None,
+        entry.get("source_sha256", ""),
     )
 
 

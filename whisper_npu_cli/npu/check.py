@@ -55,6 +55,8 @@ def unchecked(name: str, blocker: str) -> Check:
     return warn(name, UNCHECKED, f"Mend {blocker} first.")
 
 
+EMULATED = "self-test-emulated"
+
 FLM_KEYS = {
     "amd_device_found": "npu",
     "kernel_ok": "kernel",
@@ -80,6 +82,11 @@ class Report:
         """Whether a kernel ran on the NPU with the right answer and nothing else failed."""
         failed = any(check.state is State.FAIL for check in self.checks)
         return not failed and self["kernel-run"].state is State.OK
+
+    @property
+    def emulator_right(self) -> bool:
+        """Whether all golden vectors were run on the emulator and gave the right answers."""
+        return any(c.name == EMULATED and c.state is State.OK for c in self.checks)
 
     def as_json(self) -> dict[str, Any]:
         """The object of `doctor --json`, as docs/doctor.md and doctor.schema.json describe it."""

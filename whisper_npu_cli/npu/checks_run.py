@@ -5,13 +5,12 @@ from __future__ import annotations
 from whisper_npu_cli.errors import DeviceError
 from whisper_npu_cli.npu import faults, mends
 from whisper_npu_cli.npu.catalog import read_catalog
-from whisper_npu_cli.npu.check import Check, fail, ok, unchecked, warn
+from whisper_npu_cli.npu.check import EMULATED, Check, fail, ok, unchecked, warn
 from whisper_npu_cli.npu.checks_driver import check_memlock, check_permission
 from whisper_npu_cli.npu.checks_xrt import check_xrt
 from whisper_npu_cli.npu.facts import Facts
 from whisper_npu_cli.npu.trial import Trial
 
-EMULATED = "self-test-emulated"
 NOTHING_RUN = "nothing was run: no XCLBIN here has a golden vector"
 REINSTALL = "Install whisper-npu again."
 WAIT = "Use --device cpu until a version with tested NPU kernels is out."

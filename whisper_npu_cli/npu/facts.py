@@ -12,8 +12,6 @@ from whisper_npu_cli.npu.pci import PciDevice, find_npus
 from whisper_npu_cli.npu.smi import SmiReport, ask_smi
 from whisper_npu_cli.npu.trial import SECONDS, Plan, Trial, try_out
 
-EMULATOR = "whisper_npu_cli.emulator.pyxrt"
-"""The emulator's stand-in for pyxrt."""
 SELFTEST_SECONDS = {"npu": 60.0, "emulator": 3600.0}
 """For the golden vectors of all XCLBINs; the emulator is slower than silicon by far."""
 

@@ -59,6 +59,7 @@ BY_ERRNO = {
 BY_TEXT = {
     "No such device with index": NO_XRT_DEVICE,
     "no answer within": HUNG,
+    "ERT_CMD_STATE_TIMEOUT": HUNG,
     **{os.strerror(number): fault for number, fault in BY_ERRNO.items()},
 }
 

@@ -7,9 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from whisper_npu_cli.npu import checks_computer, checks_driver, checks_run, checks_xrt
-from whisper_npu_cli.npu.check import Check, Report, fail, unchecked
-from whisper_npu_cli.npu.checks_run import EMULATED, check_emulated
-from whisper_npu_cli.npu.facts import EMULATOR, SELFTEST_SECONDS, Facts, gather
+from whisper_npu_cli.npu.backend import EMULATOR
+from whisper_npu_cli.npu.check import EMULATED, Check, Report, fail, unchecked
+from whisper_npu_cli.npu.checks_run import check_emulated
+from whisper_npu_cli.npu.facts import SELFTEST_SECONDS, Facts, gather
 from whisper_npu_cli.npu.host import Host
 from whisper_npu_cli.npu.trial import Plan, try_out
 

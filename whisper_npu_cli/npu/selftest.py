@@ -1,72 +1,65 @@
-"""One kernel run with a known answer: the proof that an NPU, or the emulator, computes right.
-
-The calls are those of FACTS §6.1 (Xilinx/XRT pyxrt.cpp, whisper-xdna rawxrt.py), which exist
-unchanged in XRT 2.19 to 2.26. The runtime replaces the body of `known_answer` once it has
-contexts of its own; its meaning stays.
-"""
+"""One kernel run with a known answer: the proof that an NPU, or the emulator, computes right."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
 
+from whisper_npu_cli.cache import Store
+from whisper_npu_cli.errors import WrongAnswer
+from whisper_npu_cli.npu.buffer import Buffer
 from whisper_npu_cli.npu.catalog import Argument, Golden
+from whisper_npu_cli.npu.context import Context
+from whisper_npu_cli.npu.job import Job
 from whisper_npu_cli.pseudorandom import pseudorandom
 
-if TYPE_CHECKING:
-    import pyxrt
-
-OPCODE_TRANSACTION = 3
-"""First kernel argument: run an instruction stream (FACTS §6.1)."""
-WAIT_MS = 5000
-"""Longer than the driver's own limit for a job, 2000 ms (tdr_timeout_ms)."""
-SENTINEL = 0xA5
-"""Fills expected buffers before the run: firmware may report a lost command as completed."""
+UNTOUCHED = 0xA5
+"""Fills expected buffers before the run, so that their hash tells what was left out."""
 
 
-def known_answer(
-    pyxrt: Any, device: pyxrt.device, context: pyxrt.hw_context, image: pyxrt.xclbin, golden: Golden
-) -> str:
-    """Run `golden` in `context`; return what is wrong with the answer, empty when it is right.
+def known_answer(context: Context, golden: Golden) -> str:
+    """Run `golden` once; return what is wrong with the answer, empty when it is right.
 
-    `pyxrt` is the module or its stand-in. Raises whatever that raises.
+    Raises DeviceFault.
     """
-    kernel = pyxrt.kernel(context, image.get_kernels()[0].get_name())
-    words = golden.sequence.read_bytes()
-    instructions = pyxrt.bo(device, len(words), pyxrt.bo.cacheable, kernel.group_id(1))
-    _send(pyxrt, instructions, words)
-    buffers = []
-    for index, argument in enumerate(golden.arguments):
-        buffer = pyxrt.bo(device, argument.size, pyxrt.bo.host_only, kernel.group_id(3 + index))
-        _send(pyxrt, buffer, _content(argument))
-        buffers.append(buffer)
-    run = kernel(OPCODE_TRANSACTION, instructions, len(words) // 4, *buffers)
-    state = run.wait(WAIT_MS)
-    if state != pyxrt.ert_cmd_state.ERT_CMD_STATE_COMPLETED:
-        return f"the run ended in state {state}"
-    for index, (argument, buffer) in enumerate(zip(golden.arguments, buffers, strict=True)):
-        fault = _fault(pyxrt, buffer, argument) if argument.sha256 else ""
-        if fault:
-            return f"buffer {index}: {fault}"
-    return ""
+    buffers = [context.buffer(a.size, n) for n, a in enumerate(golden.arguments)]
+    for argument, buffer in zip(golden.arguments, buffers, strict=True):
+        buffer.write(_content(argument))
+    expected = [(a, b) for a, b in zip(golden.arguments, buffers, strict=True) if a.sha256]
+    launch = context.launch(golden.sequence.read_bytes(), buffers, [b for _, b in expected])
+    Job([launch]).attempt()
+    return next(filter(None, (_fault(a, b, buffers.index(b)) for a, b in expected)), "")
+
+
+def ensure_right(context: Context) -> None:
+    """Run the known answer of a context's overlay unless this device has given it before.
+
+    What was right is remembered for the device's identity and these very files. Raises WrongAnswer,
+    which disables the overlay, and other DeviceFaults.
+    """
+    overlay, backend = context.overlay, context.opened.backend
+    if overlay.golden is None:
+        return
+    passed = Store("selftest")
+    key = f"{backend.name} {backend.identity} {overlay.sha256} {overlay.golden.sequence_sha256}"
+    if backend.identity and passed.get(key):
+        return
+    wrong = known_answer(context, overlay.golden)
+    if wrong:
+        mend = backend.mend or "use --device cpu and tell us what whisper-npu doctor says"
+        raise WrongAnswer(
+            f"The {backend.title} computes {overlay.name} wrong ({wrong}); {mend}.", wrong
+        )
+    passed.put(key, {"device": backend.name, "overlay": overlay.name})
 
 
 def _content(argument: Argument) -> bytes:
     if argument.sha256:
-        return bytes([SENTINEL]) * argument.size
+        return bytes([UNTOUCHED]) * argument.size
     return pseudorandom(argument.label, argument.size)
 
 
-def _send(pyxrt: Any, buffer: pyxrt.bo, content: bytes) -> None:
-    buffer.write(content, 0)
-    buffer.sync(pyxrt.xclBOSyncDirection.XCL_BO_SYNC_BO_TO_DEVICE)
-
-
-def _fault(pyxrt: Any, buffer: pyxrt.bo, argument: Argument) -> str:
-    buffer.sync(pyxrt.xclBOSyncDirection.XCL_BO_SYNC_BO_FROM_DEVICE)
-    got = bytes(buffer.map())
+def _fault(argument: Argument, buffer: Buffer, index: int) -> str:
+    got = buffer.read()
     if hashlib.sha256(got).hexdigest() == argument.sha256:
         return ""
-    if got == _content(argument):
-        return "nothing was written"
-    return f"its {argument.size} bytes are wrong, they begin with {got[:16].hex()}"
+    return f"buffer {index}: its {argument.size} bytes are wrong, they begin with {got[:16].hex()}"

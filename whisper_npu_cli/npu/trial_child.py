@@ -7,7 +7,6 @@ step before it starts ({"step": NAME}) and after ({"step": NAME, "error": TEXT o
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
 import sys
@@ -15,9 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
-from whisper_npu_cli.npu.binding import load
+from whisper_npu_cli.npu.backend import Backend, emulator_backend, npu_backend
 from whisper_npu_cli.npu.catalog import Golden, Overlay, read_catalog
-from whisper_npu_cli.npu.memlock import raise_limit
+from whisper_npu_cli.npu.context import Context
+from whisper_npu_cli.npu.device import Device
 from whisper_npu_cli.npu.selftest import known_answer
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ class Steps:
         try:
             result = action(*arguments)
         except Exception as error:
-            self._tell(step=name, error=str(error).strip() or type(error).__name__)
+            told = getattr(error, "reason", "") or str(error).strip() or type(error).__name__
+            self._tell(step=name, error=told)
             raise StepFailed from error
         self._tell(step=name, error="")
         return result
@@ -62,28 +63,25 @@ def main() -> None:
 
 
 def _take_all(steps: Steps, plan: dict[str, Any]) -> None:
-    pyxrt = steps.take("import", _module, plan["module"])
+    backend = steps.take("import", _backend, plan["module"])
     overlays = read_catalog(Path(plan["xclbins"])) if plan["xclbins"] else []
-    images = [steps.take(f"accept {o.path.name}", _image, pyxrt, o) for o in overlays]
+    for overlay in overlays:
+        steps.take(f"accept {overlay.path.name}", _image, backend.pyxrt, overlay)
     if plan["node"]:
         steps.take("node", _open_node, plan["node"])
     if not plan["device"]:
         return
-    raise_limit()
-    device = steps.take("open", _device, pyxrt)
-    pairs = list(zip(overlays, images, strict=True))
+    device = steps.take("open", _device, backend)
     if not plan["all"]:  # the first that proves something
-        pairs = sorted(pairs, key=lambda pair: pair[0].golden is None)[:1]
-    for overlay, image in pairs:
-        context = steps.take(f"context {overlay.path.name}", _context, pyxrt, device, image)
+        overlays = sorted(overlays, key=lambda overlay: overlay.golden is None)[:1]
+    for overlay in overlays:
+        context = steps.take(f"context {overlay.path.name}", device.untested, overlay)
         if overlay.golden:
-            steps.take(
-                f"run {overlay.path.name}", _run, pyxrt, device, context, image, overlay.golden
-            )
+            steps.take(f"run {overlay.path.name}", _run, context, overlay.golden)
 
 
-def _module(name: str) -> Any:
-    return load(Path(name)) if "/" in name else importlib.import_module(name)
+def _backend(module: str) -> Backend:
+    return npu_backend(Path(module)) if "/" in module else emulator_backend(module)
 
 
 def _image(pyxrt: Any, overlay: Overlay) -> pyxrt.xclbin:
@@ -94,18 +92,12 @@ def _open_node(path: str) -> None:
     os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
 
 
-def _device(pyxrt: Any) -> pyxrt.device:
-    return pyxrt.device(0)
+def _device(backend: Backend) -> Device:
+    return Device(backend, patience=0)  # who waits here is the person in front of the screen
 
 
-def _context(pyxrt: Any, device: pyxrt.device, image: pyxrt.xclbin) -> pyxrt.hw_context:
-    return pyxrt.hw_context(device, device.register_xclbin(image))
-
-
-def _run(
-    pyxrt: Any, device: pyxrt.device, context: pyxrt.hw_context, image: pyxrt.xclbin, golden: Golden
-) -> None:
-    wrong = known_answer(pyxrt, device, context, image, golden)
+def _run(context: Context, golden: Golden) -> None:
+    wrong = known_answer(context, golden)
     if wrong:
         raise ValueError(f"wrong answer: {wrong}")
 

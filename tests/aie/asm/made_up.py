@@ -29,9 +29,10 @@ def check(program: Program, code: Code, **options) -> int:
 
 
 def build(program: Program, **options) -> Code:
-    """Compile and verify."""
+    """Compile and verify, so that branches go more ways than one."""
     code = compile_program(program)
-    check(program, code, **options)
+    for world in range(3):
+        check(program, code, world=world, **options)
     return code
 
 

@@ -79,9 +79,7 @@ class Launch:
         repeat: int = 1,
     ) -> Task:
         """Configure a transfer and start it at once; see `configure`."""
-        task = self.configure(
-            port, *pieces, token=token, bd=bd, iterate=iterate, repeat=repeat
-        )
+        task = self.configure(port, *pieces, token=token, bd=bd, iterate=iterate, repeat=repeat)
         self.start(task)
         return task
 

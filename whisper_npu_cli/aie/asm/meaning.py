@@ -48,14 +48,19 @@ class Event:
 
 
 def run(
-    program: Program, starts: Mapping[str, int], *, most: int = 100_000, passes: int = 2
+    program: Program,
+    starts: Mapping[str, int],
+    *,
+    most: int = 100_000,
+    passes: int = 2,
+    world: int = 0,
 ) -> list[Event]:
     """The events of a program; `starts` gives numbers for its inputs.
 
-    A `forever` loop runs `passes` times. Raises Unsuitable for a loop count below the program's
-    own promise and for more than `most` operations.
+    In every `world` memory holds other numbers. A `forever` loop runs `passes` times. Raises
+    Unsuitable for a loop count below the program's own promise and for more than `most` operations.
     """
-    machine = _Sequential(starts, most, passes)
+    machine = _Sequential(most, passes, world)
     for variable in program.inputs:
         for unit in range(variable.size):
             machine.state[variable, unit] = start_value(starts, variable.name, unit)
@@ -77,12 +82,12 @@ class _Stop(Exception):
 
 
 class _Sequential:
-    def __init__(self, starts: Mapping[str, int], most: int, passes: int) -> None:
+    def __init__(self, most: int, passes: int, world: int) -> None:
         self.state: dict[tuple[Variable, int], int] = {}
         self.events: list[Event] = []
         self.stores: list[Event] = []
         self.turns: Counter[tuple[Any, ...]] = Counter()
-        self.left, self.passes = most, passes
+        self.left, self.passes, self.world = most, passes, world
         self.plans: dict[Operation, Plan] = {}
 
     def walk(self, nodes: Sequence[Node], inside: tuple[tuple[Loop, int], ...]) -> None:
@@ -132,7 +137,7 @@ class _Sequential:
         if plan.kind:
             stored = mix(instance.data()) if plan.kind == "store" else 0
             event = self._event(instance.key(), stored, plan.kind, operation.buffer, inside)
-            instance.loaded = mix(event.key, event.version)
+            instance.loaded = mix(event.key, event.version, self.world)
         for place, access in enumerate(plan.writes):
             target = self._bound(operation, access.register)
             units = target.unit_numbers

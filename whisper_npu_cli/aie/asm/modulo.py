@@ -22,7 +22,7 @@ from whisper_npu_cli.aie.asm.blocks import Placed
 from whisper_npu_cli.aie.asm.depend import Edge, edges
 from whisper_npu_cli.aie.asm.effects import busy, effects
 from whisper_npu_cli.aie.asm.program import Operation
-from whisper_npu_cli.aie.asm.reserve import Reservations
+from whisper_npu_cli.aie.asm.reserve import ModuloReservations, Uses, uses
 from whisper_npu_cli.aie.asm.stores import overflow
 from whisper_npu_cli.aie.asm.values import KernelError
 from whisper_npu_cli.aie.facts.timing import Stage
@@ -57,8 +57,14 @@ _STYLES = (
 _FULL = 0.9
 """Share of the cycles from which on a unit counts as a bottleneck."""
 
-_STEPS, _STEPS_PER_OPERATION = 200, 120
-"""Steps after which one search gives up."""
+_STEPS, _QUICK, _LONG = 150, 2, 120
+"""A search gives up after _STEPS and so many more for each operation: quick ones come first."""
+
+_PATIENCE = 60_000
+"""Steps of all long searches for one loop together; then there are quick ones only."""
+
+_COARSE = 32
+"""From here on the interval grows by more than a cycle: a loop of 64 cycles by two."""
 
 _GRACE = 3
 """Cycles by which the interval may grow in search of a schedule that needs fewer registers."""
@@ -88,6 +94,11 @@ class _Problem:
     operations: Sequence[Operation]
     forms: tuple[tuple[tuple[Stage, ...], ...], ...]
     edges: Sequence[Edge]
+
+    @cached_property
+    def uses(self) -> list[list[Uses]]:
+        """Per operation and form, the units in use."""
+        return [[uses(form) for form in forms] for forms in self.forms]
 
     @cached_property
     def users(self) -> tuple[tuple[int, ...], ...]:
@@ -124,6 +135,15 @@ class _Problem:
             for forms in self.forms
         )
 
+    @cached_property
+    def partial(self) -> frozenset[int]:
+        """The operations that store a part of a word."""
+        return frozenset(
+            i
+            for i, forms in enumerate(self.forms)
+            if any(s.unit == "PART_WORD_STORE" and not s.reserved for s in forms[0])
+        )
+
     def critical(self, interval: int) -> frozenset[int]:
         """The operations that need a unit which is busy nearly all the time."""
         full = {unit for unit, cycles in self.demand.items() if cycles >= _FULL * interval}
@@ -147,6 +167,7 @@ class _Problem:
                 return None
         return far
 
+    @cached_property
     def least_interval(self) -> int:
         """The bound that the units alone set."""
         load: dict[frozenset[str], int] = {}
@@ -182,18 +203,18 @@ def pipeline(
     most `most_stages` iterations overlap (the loop must run that often). KernelError where even
     one iteration at a time does not work out.
     """
-    problem = _Problem.of(operations, independent)
-    interval = max(problem.least_interval(), least_interval)
+    problem, patience = _Problem.of(operations, independent), [_PATIENCE]
+    interval = max(problem.least_interval, least_interval)
     last = interval + sum(effects(op).reach for op in operations) + 64
     crowded: tuple[int, Pipeline] | None = None
     while interval < last and (crowded is None or interval <= crowded[1].interval + _GRACE):
-        for found in _attempts(problem, interval, most_stages):
+        for found in _attempts(problem, interval, most_stages, patience):
             excess = overflow(found.placed, interval)
             if excess == 0:
                 return found
             if crowded is None or excess < crowded[0]:
                 crowded = excess, found
-        interval += 1
+        interval += max(1, interval // _COARSE)
     if crowded is None:
         raise KernelError(
             f"{name} has no schedule of up to {last} cycles and {most_stages} stages."
@@ -201,30 +222,44 @@ def pipeline(
     return crowded[1]
 
 
-def _attempts(problem: _Problem, interval: int, most_stages: int) -> Iterator[Pipeline]:
-    """Schedules of this interval, as they are found."""
+def _attempts(
+    problem: _Problem, interval: int, most_stages: int, patience: list[int]
+) -> Iterator[Pipeline]:
+    """Schedules of this interval, as they are found; long searches use up `patience`."""
     far = problem.distances(interval)
     if far is None:
         return
     fewest = int(max(far.max(), 0)) // interval + 1
-    for stages in range(fewest, min(most_stages, fewest + 2) + 1):
-        for style in _STYLES:
-            found = _Search(problem, interval, stages, far, style).run()
-            if found is not None:
-                yield found
+    n = len(problem.operations)
+    table = ModuloReservations(interval, problem.uses)
+    for factor in (_QUICK, _LONG):
+        for stages in range(fewest, min(most_stages, fewest + 2) + 1):
+            for style in _STYLES:
+                if factor == _LONG and patience[0] <= 0:
+                    return
+                search = _Search(problem, table.cleared(), stages, far, style)
+                found = search.run(_STEPS + factor * n)
+                patience[0] -= search.steps if factor == _LONG else 0
+                if found is not None:
+                    yield found
 
 
 class _Search:
     """One search in one style."""
 
     def __init__(
-        self, problem: _Problem, interval: int, stages: int, far: Distances, style: _Style
+        self,
+        problem: _Problem,
+        table: ModuloReservations,
+        stages: int,
+        far: Distances,
+        style: _Style,
     ) -> None:
-        self.problem, self.interval, self.far, self.style = problem, interval, far, style
-        self.n = len(problem.operations)
+        self.problem, self.table, self.far, self.style = problem, table, far, style
+        self.interval = interval = table.interval
+        self.n, self.steps = len(problem.operations), 0
         self.times: dict[int, int] = {}
         self.chosen: dict[int, int] = {}
-        self.table = Reservations(interval)
         horizon = stages * interval - 1
         self.low = np.maximum(0, far.max(axis=0))
         self.high = np.minimum(horizon, horizon - far.max(axis=1))
@@ -240,17 +275,16 @@ class _Search:
             later[[i for i in range(self.n) if i not in critical]] = 1e6
         return later - (1 - self.style.slack) * to_go + order * 1e-4
 
-    def run(self) -> Pipeline | None:
-        """The schedule, or None when the steps are used up."""
+    def run(self, steps: int) -> Pipeline | None:
+        """The schedule, or None when so many steps are used up."""
         if (self.low > self.high).any():
             return None
         waiting: list[tuple[int, Iterator[tuple[int, int]], Window, Window]] = []
-        steps = _STEPS + _STEPS_PER_OPERATION * self.n
-        while len(self.times) < self.n and steps:
+        while len(self.times) < self.n and self.steps < steps:
             index = self._next()
             waiting.append((index, self._places(index), self.low, self.high))
-            while waiting and steps:
-                steps -= 1
+            while waiting and self.steps < steps:
+                self.steps += 1
                 if self._advance(*waiting[-1]):
                     break
                 waiting.pop()
@@ -269,14 +303,14 @@ class _Search:
     ) -> bool:
         """Put an operation into its next place that leaves all others a window."""
         if index in self.times:
-            form = self.problem.forms[index][self.chosen.pop(index)]
-            self.table.remove(index, form, self.times.pop(index))
+            del self.times[index], self.chosen[index]
+            self.table.take_back()
         for time, number in places:
             self.low = np.maximum(low, time + self.far[index])
             self.high = np.minimum(high, time - self.far[:, index])
             if (self.low <= self.high).all():
                 self.times[index], self.chosen[index] = time, number
-                self.table.add(index, self.problem.forms[index][number], time)
+                self.table.add(index, number, time)
                 return True
         self.low, self.high = low, high
         return False
@@ -284,22 +318,20 @@ class _Search:
     def _places(self, index: int) -> Iterator[tuple[int, int]]:
         """(time, form) that are free when asked for, in the order in which they are wanted."""
         low, high = int(self.low[index]), int(self.high[index])
+        numbers = [n for n in self.problem.preference[index] if self.table.possible(index, n)]
         if self.style.backward or any(u in self.times for u in self.problem.users[index]):
             times = range(high, max(low, high - self.interval + 1) - 1, -1)
         else:
             times = range(low, min(high, low + self.interval - 1) + 1)
         for time in times:
-            for number in self.problem.preference[index] if self._allowed(index, time) else ():
-                form = self.problem.forms[index][number]
-                if self.table.possible(form) and not self.table.blockers(form, time):
+            for number in numbers if self._allowed(index, time) else ():
+                if self.table.free(index, number, time):
                     yield time, number
 
     def _allowed(self, index: int, time: int) -> bool:
         """A partial-word store in the last bundle of a loop can be lost (shared facts 8.5)."""
-        partial = any(
-            s.unit == "PART_WORD_STORE" and not s.reserved for s in self.problem.forms[index][0]
-        )
-        return not (partial and time % self.interval == self.interval - 1)
+        last = time % self.interval == self.interval - 1
+        return not (last and index in self.problem.partial)
 
     def _result(self) -> Pipeline:
         start = min(self.times.values()) // self.interval * self.interval

@@ -74,7 +74,8 @@ class Machine:
     """A core that runs bundles from their addresses; `state` maps storage units to numbers.
 
     `used` says which units of an operand count, `checkpoints` lists (name, register) to look at
-    when an address is reached; `versions` tells which loads of one address give the same.
+    when an address is reached; `versions` tells which loads of one address give the same,
+    `world` what they give.
     """
 
     def __init__(
@@ -83,9 +84,10 @@ class Machine:
         used: Used | None = None,
         checkpoints: Mapping[int, list[tuple[str, str]]] | None = None,
         versions: Mapping[tuple[Any, int], int] | None = None,
+        world: int = 0,
     ) -> None:
         self.bundles, self.used, self.checkpoints = bundles, used, checkpoints or {}
-        self.versions = versions or {}
+        self.versions, self.world = versions or {}, world
         self.state: dict[str, int] = {}
         self.touches: list[Touch] = []
         self.time = self.pc = 0
@@ -208,7 +210,7 @@ class Machine:
         first, last = flight.plan.memory or (1, 1)
         key = flight.instance.key()
         turn = self._touch(key, flight.plan.kind, first, last, str(flight), 0, flight.time)
-        flight.instance.loaded = mix(key, self.versions.get((key, turn), -1))
+        flight.instance.loaded = mix(key, self.versions.get((key, turn), -1), self.world)
         if flight.plan.kind == "store":
             self._stored.append((len(self.touches) - 1, flight))
 

@@ -17,7 +17,7 @@ from whisper_npu_cli.aie.asm.effects import busy
 from whisper_npu_cli.aie.asm.instruction import Instruction
 from whisper_npu_cli.aie.asm.modulo import Pipeline, pipeline
 from whisper_npu_cli.aie.asm.program import Loop, Operation
-from whisper_npu_cli.aie.asm.reserve import Reservations
+from whisper_npu_cli.aie.asm.reserve import Reservations, uses
 from whisper_npu_cli.aie.asm.select import select
 from whisper_npu_cli.aie.asm.values import KernelError, Value, physical
 
@@ -252,20 +252,20 @@ class _Straight:
         inside += [Placed(i.operation, i.time + length, i.form) for i in self.tail]
         around = [*self.early, *(Placed(i.operation, i.time + length, i.form) for i in self.late)]
         for number, item in enumerate([*around, *inside]):
-            stages = busy(item.operation, item.form)
-            if number >= len(around) and table.blockers(stages, item.time):
+            taken = uses(busy(item.operation, item.form))
+            if number >= len(around) and not table.free(taken, item.time):
                 return None
-            table.add(number, stages, item.time)
+            table.add(taken, item.time)
         return inside
 
 
 def _place(table: Reservations, operation: Operation, first: int, last: int) -> Placed | None:
     forms: Sequence[Instruction | None] = operation.forms or [None]
+    taken = [uses(busy(operation, form)) for form in forms]
     for time in range(first, last + 1):
-        for form in forms:
-            stages = busy(operation, form)
-            if not table.blockers(stages, time):
-                table.add(object(), stages, time)
+        for form, own in zip(forms, taken, strict=True):
+            if table.free(own, time):
+                table.add(own, time)
                 return Placed(operation, time, form)
     return None
 

@@ -33,8 +33,12 @@ def verify(
     starts: Mapping[str, int] | None = None,
     most: int = 100_000,
     passes: int = 2,
+    world: int = 0,
 ) -> int:
     """Check one run of the code against its program; the cycles it took.
+
+    A run goes one way at every branch. What it finds in memory depends on `world` (any number), so
+    other worlds take other ways.
 
     `inputs` says which register holds an input of the program; `starts` gives such inputs
     numbers; `origins` tells for (address, slot) which operation it is, and is asked only which
@@ -42,12 +46,12 @@ def verify(
     register). Raises ScheduleFault for wrong code, Unsuitable for a run that the program does not
     promise to survive.
     """
-    events = run(program, starts or {}, most=most, passes=passes)
+    events = run(program, starts or {}, most=most, passes=passes, world=world)
     looks: dict[int, list[tuple[str, str]]] = defaultdict(list)
     for name, address, register in checkpoints:
         looks[address].append((name, register))
     versions = {(event.key, event.turn): event.version for event in events}
-    machine = Machine(dict(assembly.bundles), _Counted(origins), looks, versions)
+    machine = Machine(dict(assembly.bundles), _Counted(origins), looks, versions, world)
     for name, register in inputs.items():
         for number, unit in enumerate(units(register)):
             machine.state[unit] = start_value(starts or {}, name, number)
