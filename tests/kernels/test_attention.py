@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import operation_bench
-import pytest
 from numpy.typing import NDArray
 
-from whisper_npu_cli.kernels import tile
 from whisper_npu_cli.kernels.attention import attention, reference
 from whisper_npu_cli.kernels.layout import TILE, from_bfloat16, second_operand, to_bfloat16
 

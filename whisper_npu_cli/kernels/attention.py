@@ -3,8 +3,8 @@
 Contract: out = softmax(q k^T / 8) v for the first `valid` keys; q, k, v and out bf16, 64 per head.
 What comes after the valid keys may hold anything finite. Scores may lie anywhere within +-300.
 
-Everything is transposed: S^T = K Q^T comes out of the multiplier in tiles of 4 keys x 4 queries, two
-of which, turned into P^T = 2^(S^T - m), are a right operand for O^T = V^T P^T as they are.
+Everything is transposed: S^T = K Q^T comes out of the multiplier in tiles of 4 keys x 4 queries,
+two of which, turned into P^T = 2^(S^T - m), are a right operand for O^T = V^T P^T as they are.
 
 m is not the running maximum but a whole number for each query, 0 as long as the largest exponent
 of a query lies between LOWEST and HIGHEST. bf16 and fp32 have room for that, so P and the sums
@@ -21,9 +21,16 @@ from numpy.typing import NDArray
 from whisper_npu_cli.aie.asm.modes import Shape
 from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.aie.asm.values import Value
-from whisper_npu_cli.kernels.product import A_HALF, B_GROUP, C_BLOCK, VECTOR, group_steps, row_steps
-from whisper_npu_cli.kernels.product import tile_product
-from whisper_npu_cli.kernels.tile import B, C, CHUNK, OWN, PIECE, SIDE, Tile
+from whisper_npu_cli.kernels.product import (
+    A_HALF,
+    B_GROUP,
+    C_BLOCK,
+    VECTOR,
+    group_steps,
+    row_steps,
+    tile_product,
+)
+from whisper_npu_cli.kernels.tile import CHUNK, OWN, PIECE, SIDE, B, C, Tile
 
 LOWEST, HIGHEST = -32, 64
 """Exponents of 2 between which the largest P of a query may lie."""
@@ -31,7 +38,7 @@ MOST_REBASES = 8
 """For one chunk; only infinite or undefined scores need more."""
 
 BLOCKS = 32
-"""Blocks of 8 keys x 16 queries in a chunk of keys; of 8 dimensions x 16 queries in two of values."""
+"""Blocks of 8 x 16 in a chunk: keys x queries, or dimensions x queries in two chunks of values."""
 TILES = 16
 """Tiles of 4 x 4 that stand for 64 queries, four of each group of 16."""
 
@@ -281,10 +288,6 @@ def _rebase(p: Program, first: Value, again: Value) -> None:
     origin_at, sum_at = p.const(ORIGIN, name="origin_at"), p.const(SUMS, name="sum_at")
     largest_at = p.const(SPARE, name="largest_at")
     value_at, weight_at = p.const(C, name="value_at"), p.const(B, name="weight_at")
-    next_value, next_weight = (
-        p.const(VECTOR, name="next_value"),
-        p.const(VECTOR, name="next_weight"),
-    )
     with p.loop(4, pipelined=False):
         with p.loop(4, pipelined=False):
             exponent = _largest(p, largest_at)
