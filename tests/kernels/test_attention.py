@@ -9,8 +9,15 @@ import operation_bench
 import pytest
 from numpy.typing import NDArray
 
-from whisper_npu_cli.kernels.attention import attention, reference
+from whisper_npu_cli.aie.asm.link import compile_program
+from whisper_npu_cli.aie.asm.modes import Rounding, Saturation
+from whisper_npu_cli.aie.asm.program import Program
+from whisper_npu_cli.aie.asm.values import Value
+from whisper_npu_cli.aie.asm.verify import verify
+from whisper_npu_cli.kernels import attention as module
+from whisper_npu_cli.kernels.attention import Word, attention, reference
 from whisper_npu_cli.kernels.layout import TILE, from_bfloat16, second_operand, to_bfloat16
+from whisper_npu_cli.kernels.tile import BANKS, Tile
 
 OP = 2
 LOG2 = np.log2(np.e) / np.sqrt(TILE)
@@ -178,3 +185,21 @@ def test_scores_that_are_no_numbers_do_not_hang_the_core(score: float) -> None:
 def test_cycles_for_64_queries_and_64_keys() -> None:
     short, long = (run([example(1, keys, 2.0)]).cycles for keys in (256, 1280))
     assert (long - short) / 16 < 5200
+
+
+@pytest.mark.slow
+def test_program_stands_up_to_the_checker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Schedule against operations, on numbers without meaning: two rebases of every chunk."""
+    numbers = {Word.STEPS: 1, Word.PAIRS: 1, Word.VALID: 100}
+
+    def parameter(t: Tile, number: int, to: Value | None = None) -> Value:
+        return t.p.const(numbers[Word(number)], to)
+
+    monkeypatch.setattr(Tile, "parameter", parameter)
+    monkeypatch.setattr(module, "MOST_REBASES", 2)
+    p = Program("attention", BANKS)
+    p.rounding(Rounding.HALF_TO_EVEN)
+    p.saturation(Saturation.SATURATE)
+    attention(p, Tile.of(p))
+    code = compile_program(p)
+    assert verify(p, code.assembly, inputs=code.inputs, origins=code.origins, most=10**6) > 0

@@ -141,7 +141,8 @@ def test_sixty_percent_of_the_peak() -> None:
     got = product.run(left, right, bias)
     expected = rounded(left) @ rounded(right) + bias
     assert np.linalg.norm(got - expected) <= 3e-3 * np.linalg.norm(expected)
-    assert 1536 * 512 * 1536 / (16 * 128) >= 0.6 * product.cycles
+    least = 1536 * 512 * 1536 / (16 * 128)
+    assert product.cycles <= least / 0.6
 
 
 @pytest.mark.parametrize("order", Order)

@@ -4,7 +4,8 @@ Each core makes 64 x 64 tiles of the result. Net A brings tiles of the left oper
 cores, net B tiles of the right operand to a column; an operation runs over `panels` groups of
 columns and, within each, over `rows` groups of row tiles, with `chunks` steps of 64 along k.
 
-Life of a tile: sums in C (fp32) -> plus bias and residual, as bf16 tiles of 4 x 4 -> pieces of 16 rows in the order in which the next operation reads them.
+Life of a tile: sums in C (fp32) -> plus bias and residual, as bf16 tiles of 4 x 4 -> pieces of 16
+rows in the order in which the next operation reads them.
 """
 
 from __future__ import annotations
