@@ -70,6 +70,10 @@ class Ring:
         self.p.rel(OWN_LOCKS + self.returned, self.one)
         self.p.xor(self.at, self.flip, to=self.at)
 
+    def keep(self) -> None:
+        """Go on to the other buffer and hold this one: a later give returns the older one."""
+        self.p.xor(self.at, self.flip, to=self.at)
+
     def skip(self) -> None:
         """Let one object pass unread (of an input)."""
         self.p.acq(OWN_LOCKS + self.wanted, self.minus)

@@ -52,7 +52,7 @@ class Loop:
     """A body that runs `count` times, at least `at_least` times.
 
     `independent` buffers carry nothing from one iteration to the next. `unroll` copies of the
-    body make one; `pipelined` overlaps iterations.
+    body make one; `pipelined` overlaps iterations, `interval` cycles apart at least.
     """
 
     body: list[Node]
@@ -61,6 +61,7 @@ class Loop:
     independent: frozenset[str]
     unroll: int
     pipelined: bool
+    interval: int = 1
 
 
 @dataclass(eq=False)
@@ -255,12 +256,14 @@ class Program:
         independent: Sequence[str] = (),
         unroll: int = 1,
         pipelined: bool = True,
+        interval: int = 1,
     ) -> Iterator[None]:
         """Run the body `count` times.
 
         `count` in a scalar must be `at_least` or more when the program runs: that many iterations
         are what the scheduler may overlap. `independent` names buffers through which no iteration
         gives anything to another. `unroll` bodies become one; the count must be a multiple.
+        `interval`: cycles from one iteration to the next, where a search for fewer is in vain.
         """
         at_least = count if isinstance(count, int) else at_least
         if at_least < 1 or unroll < 1 or at_least % unroll:
@@ -268,7 +271,7 @@ class Program:
                 f"A loop of {self.name} needs a count of 1 or more that its unrolling divides, "
                 f"not {at_least} in steps of {unroll}."
             )
-        node = Loop([], count, at_least, frozenset(independent), unroll, pipelined)
+        node = Loop([], count, at_least, frozenset(independent), unroll, pipelined, interval)
         self._add(node)
         with self._into(node.body):
             yield

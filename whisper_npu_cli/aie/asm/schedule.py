@@ -87,7 +87,7 @@ def _around(block: Block) -> tuple[Block, Block]:
 
 def _pipelined(block: Block, loop: Loop, spare: int, known: Pipelines) -> Pipeline:
     if (block, spare) not in known:
-        least = _pipelined(block, loop, 0, known).interval + spare if spare else 1
+        least = _pipelined(block, loop, 0, known).interval + spare if spare else loop.interval
         known[block, spare] = pipeline(
             block.operations,
             independent=loop.independent,
