@@ -57,6 +57,10 @@ def attempt(folder, container: bytes, instructions: bytes) -> str:
     return ""
 
 
+def is_sentence(text: str) -> bool:
+    return text.endswith(".") and not text.endswith("..")
+
+
 def damaged(data: bytes, at: int, change: int, kind: int) -> bytes:
     """One bit, byte or word changed, or the end missing."""
     at %= len(data)
@@ -83,7 +87,7 @@ def test_the_files_are_sound_to_begin_with(files) -> None:
 def test_damaged_containers(files, change) -> None:
     folder, container, instructions = files
     sentence = attempt(folder, damaged(container, *change), instructions)
-    assert not sentence or sentence.rstrip().endswith(".")
+    assert not sentence or is_sentence(sentence)
 
 
 @FEW
@@ -91,7 +95,7 @@ def test_damaged_containers(files, change) -> None:
 def test_damaged_instruction_streams(files, change) -> None:
     folder, container, instructions = files
     sentence = attempt(folder, container, damaged(instructions, *change))
-    assert not sentence or sentence.rstrip().endswith(".")
+    assert not sentence or is_sentence(sentence)
 
 
 @pytest.mark.parametrize("size", [0, 3, 4, 15, 16, 200])

@@ -188,7 +188,7 @@ def operation(opcode: int, payload: tuple[int, ...]) -> CdoOp:
         return SHORT[opcode](*payload)
     high, address, *rest = payload
     if high:
-        raise ValueError(f"addresses {high:#x}_{address:08x}, beyond the 32 bits of the array")
+        raise ValueError(f"addresses {high:#x}_{address:08x}, beyond the 32 bits of the array.")
     if opcode == DMA_WRITE:
         return BlockWrite(address, tuple(rest))
     return LONG[opcode](address, *rest)

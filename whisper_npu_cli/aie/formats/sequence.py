@@ -208,7 +208,9 @@ def operations(words: tuple[int, ...], name: str) -> Iterator[SequenceOp]:
             if at + size > len(words):
                 raise ValueError(f"claims {size} words; {len(words) - at} are left")
             yield operation(words[at : at + size])
-        except (ValueError, RegisterError) as error:
+        except RegisterError as error:
+            raise FormatError(f"{where}: {error}") from error
+        except ValueError as error:
             raise FormatError(f"{where} {error}.") from error
         at += size
 
