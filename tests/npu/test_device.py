@@ -204,8 +204,9 @@ def test_jobs_that_cannot_be_proved_or_repeated_are_refused(device):
     using = context.launch(words, [b, c], [c])
     again = context.launch(words, [c, b], [b])
     Job(filling, [using], [again])
-    with pytest.raises(ValueError, match="could not be repeated"):
-        Job(filling[:1], [using], [again])  # the other half is read as it was before
+    for half in (filling[:1], filling[1:]):  # the other half is read as it was before
+        with pytest.raises(ValueError, match="could not be repeated"):
+            Job(half, [using], [again])
 
 
 # Faults ------------------------------------------------------------------------------------------
@@ -320,6 +321,19 @@ def test_out_of_memory(device, faulty):
         context.buffer(4096)
     with pytest.raises(DeviceOutOfMemory, match="64 MiB heap"):
         context.launch(bytes(65 << 20), [], [])
+
+
+def test_out_of_memory_as_c_plus_plus_has_it(device, faulty, monkeypatch):
+    """pybind11 makes MemoryError of bad_alloc, with a text that tells nothing."""
+    context = device.untested(find_overlay("passthrough"))
+
+    def full(*args):
+        raise MemoryError("std::bad_alloc")
+
+    full.host_only = faulty.bo.host_only
+    monkeypatch.setattr(faulty, "bo", full)
+    with pytest.raises(DeviceOutOfMemory, match=r"no memory for the NPU \(std::bad_alloc"):
+        context.buffer(4096)
 
 
 def test_no_device(faulty):
