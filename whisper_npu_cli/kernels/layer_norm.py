@@ -1,9 +1,9 @@
 """Layer norm of rows: bf16 in and out, fp32 statistics, any width up to 4096.
 
-A unit is 16 rows of a row tile: pieces of 16 x 64, PIECES of them valid, filled up to whole chunks of
-net A with anything; of the four units of a row tile the core of column g takes unit g. It sends as
-many pieces as it gets, zeros after the valid ones. Two chunks with gamma and beta (bf16) follow the
-header on net B and stay in their buffers until the end.
+A unit is 16 rows of a row tile: pieces of 16 x 64, PIECES of them valid, filled up to whole chunks
+of net A with anything; of the four units of a row tile the core of column g takes unit g. It sends
+as many pieces as it gets, zeros after the valid ones. Two chunks with gamma and beta (bf16) follow
+the header on net B and stay in their buffers until the end.
 
 Rows that fit into C (512 columns) are copied there while sums are taken. Wider ones pass twice,
 all row tiles of the net in turn: the first time for the statistics, which wait in SIDE.
@@ -24,7 +24,7 @@ from whisper_npu_cli.aie.asm.modes import Shape
 from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.aie.asm.values import Value
 from whisper_npu_cli.kernels.layout import from_bfloat16, to_bfloat16
-from whisper_npu_cli.kernels.tile import CHUNK, OWN, PIECE, SIDE, VECTOR, C, Tile
+from whisper_npu_cli.kernels.tile import BANKS, CHUNK, OWN, PIECE, SIDE, VECTOR, B, C, Tile
 
 UNIT_ROWS, PIECE_COLUMNS = 16, 64
 MOST_RESIDENT, MOST_COLUMNS, MOST_TILES = 512, 4096, 64
@@ -36,17 +36,18 @@ SHIFTS = OWN + 0x0400
 SUMS = OWN + 0x0500
 """fp32 tiles for each group: sums of d (4 equal columns), d d^T."""
 FACTORS = OWN + 0x0800
-"""For each pair of rows fp32 [2][8 equal columns] means, then 1 / deviation, bf16, and its rest."""
+"""bf16 for each pair of rows: [2][8 equal columns] means and what they leave; so 1 / deviation."""
 TABLE = SIDE
-"""128 bytes a unit: means, fp32; 1 / deviation, bf16 and rest. Row 4 m + r has lane 4 r + m."""
+"""128 bytes a unit: means and what they leave in turn; so 1 / deviation. Row 4 m + r has pair
+4 r + m."""
 
 ONE, EIGHTH = 0x3F80, 0x3E00
-ADD_AT_LEAST = 8
 SELECTS = tuple(f"r{n}" for n in range(16, 24))
 GUESS = 0x5F37
 """Less half the bits of v, the bits of about v ** -0.5."""
 
-SHUFFLE_256_LO, SHUFFLE_256_HI, SHUFFLE_128_LO, SHUFFLE_64_LO, SHUFFLE_64_HI = 10, 11, 12, 14, 15
+SHUFFLE_256_LO, SHUFFLE_256_HI, SHUFFLE_64_LO = 10, 11, 14
+SHUFFLE_128_4X2_LO, SHUFFLE_128_4X2_HI = 8, 9
 SHUFFLE_T16_4X8, SHUFFLE_T16_16X2, SHUFFLE_T16_2X16 = 29, 44, 45
 """Numbers of vshuffle's modes (llvm-aie, aiev2_enums.h)."""
 
@@ -114,10 +115,10 @@ class LayerNorm:
     def parameters(
         self, gamma: NDArray[np.float32], beta: NDArray[np.float32]
     ) -> NDArray[np.uint16]:
-        """uint16[2, 4096]: the two chunks of net B after the header."""
-        chunks = np.zeros((2, MOST_COLUMNS), np.uint16)
-        chunks[0, : self.columns], chunks[1, : self.columns] = map(to_bfloat16, (gamma, beta))
-        return chunks
+        """uint16[2, 4096]: the two chunks of net B after the header: 8 of each in turn."""
+        pairs = np.zeros((2, MOST_COLUMNS), np.uint16)
+        pairs[0, : self.columns], pairs[1, : self.columns] = map(to_bfloat16, (gamma, beta))
+        return pairs.reshape(2, -1, 8).transpose(1, 0, 2).reshape(2, -1)
 
 
 # ------------------------------------------------------------------------------ program
@@ -125,14 +126,9 @@ class LayerNorm:
 
 def layer_norm(p: Program, t: Tile) -> None:
     """All units of one operation."""
-    p.banks.update(gamma=2, factors=0)
-    parameters = []
-    for name in ("gamma", "beta"):
-        at = p.scalar(name)
+    p.banks.update(parameters=BANKS["b"], factors=BANKS["work"])
+    for _ in range(2):
         t.b.take()
-        p.mov(t.b.at, to=at)
-        t.b.keep()
-        parameters.append(at)
     others, passes = t.place(0), t.parameter(Word.PASSES)
     first = p.const(1, name="first")
     with p.while_nonzero(passes):
@@ -143,7 +139,7 @@ def layer_norm(p: Program, t: Tile) -> None:
                 with p.if_nonzero(first):
                     _statistics(p, t, entry)
                 with p.if_zero(p.add(passes, -1)):
-                    _normalize(p, t, entry, first, parameters)
+                    _normalize(p, t, entry, first)
                 p.add(entry, p.const(2 * VECTOR), to=entry)
             with p.otherwise(), p.while_nonzero(chunks):
                 t.a.skip()
@@ -213,7 +209,7 @@ def _add_up(p: Program, chunk: Value, stage: Value, blocks: Value, matrix: Value
         for n, part in enumerate((total.lo, total.hi, square.lo, square.hi)):
             p.vlda(sums[32 * n], to=part)
         steps = _piecewise(p), _piecewise(p)
-        with p.loop(blocks, at_least=ADD_AT_LEAST, independent=("c",)):
+        with p.loop(blocks, at_least=8, independent=("c",)):
             x, d = p.load_x(source, steps[0]), p.vector(512, "d")
             p.vst(x.hi, target[32])
             p.vst(x.lo, target.post(steps[1]))
@@ -263,9 +259,7 @@ def _finish(p: Program, t: Tile, entry: Value, matrix: Value, lanes: Value) -> N
     interleave, plain = p.const(SHUFFLE_64_LO), p.const(0, name="plain")
     shifts, sums = p.pointer("work", SHIFTS), p.pointer("work", SUMS)
     with p.loop(4, pipelined=False):
-        p.vmac_f(
-            shift, p.load_x(shifts), p.vsel_16(zero, eighth, column), matrix, to=shift
-        )
+        p.vmac_f(shift, p.load_x(shifts), p.vsel_16(zero, eighth, column), matrix, to=shift)
         rights = [p.vsel_16(zero, s, column) for s in share]
         for gathered in (total, square):
             tile = p.accumulator(512, "tile")
@@ -281,13 +275,12 @@ def _finish(p: Program, t: Tile, entry: Value, matrix: Value, lanes: Value) -> N
     variance = p.vadd_f(square, epsilon, plain)
     variance = _less_product(p, variance, total, total, lanes)
     target = p.pointer("side", entry)
-    p.vst(mean.lo, target[0])
-    p.vst(mean.hi, target[32])
-    high, low = _split(p, _inverse_root(p, variance, lanes), plain)
-    parts = p.vshuffle(high, low, p.const(SHUFFLE_256_LO))
-    packed = p.vshuffle(parts, parts, p.const(SHUFFLE_T16_2X16))
-    p.vst(packed.lo, target[64])
-    p.vst(packed.hi, target[96])
+    join, pair = p.const(SHUFFLE_256_LO), p.const(SHUFFLE_T16_2X16)
+    for value in (mean, _inverse_root(p, variance, lanes)):
+        parts = p.vshuffle(*_split(p, value, plain), join)
+        parts = p.vshuffle(parts, parts, pair)
+        p.vst(parts.lo, target.post(32))
+        p.vst(parts.hi, target.post(32))
 
 
 def _less_product(p: Program, value: Value, a: Value, b: Value, lanes: Value) -> Value:
@@ -300,7 +293,7 @@ def _less_product(p: Program, value: Value, a: Value, b: Value, lanes: Value) ->
 
 
 def _inverse_root(p: Program, v: Value, lanes: Value) -> Value:
-    """v ** -0.5 of float32 lanes, to 2^-13: two steps r += r (1 - v r r) / 2 from a guess by bits."""
+    """v ** -0.5 of float32 lanes, to 2^-13: r += r (1 - v r r) / 2 twice from a guess by bits."""
     bits, r = _both(p, v), p.accumulator(512, "r")
     wide, half = p.accumulator(1024, "wide"), p.vector(512, "half")
     p.vups_s32_s16(bits, p.const(0, p.new("s")), to=wide)
@@ -322,27 +315,22 @@ def _inverse_root(p: Program, v: Value, lanes: Value) -> Value:
 # ------------------------------------------------------------------------------ results
 
 
-def _normalize(
-    p: Program, t: Tile, entry: Value, resident: Value, parameters: list[Value]
-) -> None:
+def _normalize(p: Program, t: Tile, entry: Value, resident: Value) -> None:
     """All pieces of a unit, from C where it is resident, else from net A."""
     _spread(p, entry)
-    gamma, beta = p.scalar("gamma_at"), p.scalar("beta_at")
-    p.mov(parameters[0], to=gamma)
-    p.mov(parameters[1], to=beta)
+    following, ring = p.scalar("following"), p.const(2 * CHUNK - 1)
+    p.mov(t.b.at, to=following)
     left, source = t.parameter(Word.PIECES), p.const(C, name="source")
     with p.loop(t.parameter(Word.CHUNKS), pipelined=False):
         with p.if_zero(resident):
             t.a.take()
             p.mov(t.a.at, to=source)
         with p.loop(4, pipelined=False):
-            _piece(p, t, source, gamma, beta)
+            _piece(p, t, source, p.or_(p.and_(following, ring), p.const(B)))
             p.add(left, -1, to=left)
             more = p.lt(p.const(0), left)
             p.add(source, p.lshl(more, p.const(11)), to=source)
-            columns = p.const(2 * PIECE_COLUMNS)
-            p.add(gamma, columns, to=gamma)
-            p.add(beta, columns, to=beta)
+            p.add(following, p.const(4 * VECTOR), to=following)
         with p.if_zero(resident):
             t.a.give()
 
@@ -355,58 +343,46 @@ def _spread(p: Program, entry: Value) -> None:
     lane = p.const(0, name="lane")
     with p.loop(8, pipelined=False):
         following = p.add(lane, 4)
-        for n, values in enumerate((mean, factor)):
+        for values in (mean, factor):
             pair = p.vshuffle(p.vextbcst_32(values, lane), p.vextbcst_32(values, following), join)
-            if n:
-                pair = p.vshuffle(pair, pair, parts)
+            pair = p.vshuffle(pair, pair, parts)
             p.vst(pair.lo, target.post(32))
             p.vst(pair.hi, target.post(32))
         p.add(lane, 8, to=lane)
         p.add(p.and_(lane, p.const(15)), p.lshl(lane, p.const(-4)), to=lane)
 
 
-def _piece(p: Program, t: Tile, source: Value, gamma: Value, beta: Value) -> None:
-    """16 rows of 64 columns: (x - mean) / deviation * gamma + beta."""
-    lanes, plain = p.product_mode(Shape.BF16_LANES_16X2), p.const(0, name="plain")
-    x, out = p.pointer("", source), t.out.take()
+def _piece(p: Program, t: Tile, source: Value, parameters: Value) -> None:
+    """16 rows of 64 columns: (x - mean) / deviation * gamma + beta, a block at a time."""
+    lanes, ones = p.product_mode(Shape.BF16_LANES_16X2), p.vbcst_16(p.const(ONE))
+    x, out = p.pointer("c", source), t.out.take()
     factors = p.pointer("factors", FACTORS)
-    rows = p.dimensions(step=4 * VECTOR, inner=0, count=4)
-    gammas, betas = p.pointer("gamma", gamma), p.pointer("gamma", beta)
-    columns = [p.dimensions(step=32 - 128, inner=32, count=4) for _ in range(2)]
+    rows = p.dimensions(step=4 * VECTOR, inner=0, count=8)
+    pairs = p.pointer("parameters", parameters)
+    columns = p.dimensions(step=32 - 8 * 32, inner=32, count=8)
     zero = p.vbcst_16(p.const(0))
-    low, high, double = (p.const(m) for m in (SHUFFLE_256_LO, SHUFFLE_256_HI, SHUFFLE_128_LO))
-    with p.loop(PIECE // 2 // VECTOR, independent=("out",)):
-        means = [p.accumulator(512, f"mean{n}") for n in range(2)]
-        factor = [p.vector(512, f"factor{n}") for n in range(2)]
-        for n in range(2):
-            p.vlda(factors[128 * n], to=means[n].lo)
-            p.vlda(factors[128 * n + 32], to=means[n].hi)
-            p.vld(factors[128 * n + 64], to=factor[n].lo)
-            p.vld(factors[128 * n + 96], to=factor[n].hi)
+    low, high = p.const(SHUFFLE_256_LO), p.const(SHUFFLE_256_HI)
+    parts = p.const(SHUFFLE_128_4X2_LO), p.const(SHUFFLE_128_4X2_HI)
+    with p.loop(p.const(PIECE // VECTOR), at_least=4, independent=("out",)):
+        d, scaled, pair = (p.vector(512, name) for name in ("d", "scaled", "pair"))
+        p.vld(pairs[0], to=pair.hi)
+        p.vld(pairs.post(columns), to=pair.lo)
+        gammas, betas = p.vshuffle(pair, pair, parts[0]), p.vshuffle(pair, pair, parts[1])
+        halves = ((d.lo, scaled.lo, low), (d.hi, scaled.hi, high))
+        for n, (part, _, _) in enumerate(halves):
+            mean = p.vector(512, "mean")
+            p.vld(factors[128 * n], to=mean.lo)
+            p.vld(factors[128 * n + 32], to=mean.hi)
+            value = p.vlda_conv_fp32_bf16(x.post(32))
+            p.vconv_bf16_fp32(p.vmsc_f(value, mean, ones, lanes), to=part)
+        for n, (_, part, mode) in enumerate(halves):
+            factor = p.vector(512, "factor")
+            p.vld(factors[128 * n + 64], to=factor.lo)
+            p.vld(factors[128 * n + 96], to=factor.hi)
+            p.vconv_bf16_fp32(p.vmul_f(p.vshuffle(d, d, mode), factor, lanes), to=part)
         p.padd(factors.post(rows))
-        scaled = [p.vector(512, f"scaled{n}") for n in range(2)]  # of both blocks, rows 2n, 2n+1
-        for k in range(2):
-            d = p.vector(512, "d")
-            for n, part in enumerate((d.lo, d.hi)):
-                value = p.vlda_conv_fp32_bf16(x.post(32))
-                p.vconv_bf16_fp32(p.vsub_f(value, means[n], plain), to=part)
-            for n, mode in enumerate((low, high)):
-                product = p.vmul_f(p.vshuffle(d, d, mode), factor[n], lanes)
-                p.vconv_bf16_fp32(product, to=scaled[n].hi if k else scaled[n].lo)
-        for parameter in ("gamma", "beta"):
-            wide = p.vector(512, parameter)
-            if parameter == "gamma":
-                p.vld(gammas[0], to=wide.hi)
-                p.vld(gammas.post(columns[0]), to=wide.lo)
-                both = p.vshuffle(wide, wide, double)
-                times = p.vshuffle(both, zero, low), p.vshuffle(zero, both, high)
-            else:
-                p.vld(betas[0], to=wide.hi)
-                p.vld(betas.post(columns[1]), to=wide.lo)
-                both = p.vshuffle(wide, wide, double)
-                plus = p.vconv_fp32_bf16(both.lo), p.vconv_fp32_bf16(both.hi)
-        for k in range(2):
-            for n in range(2):
-                result = p.vmac_f(plus[k], scaled[n], times[k], lanes)
-                p.vst_conv_bf16_fp32(result, out.post(32))
+        plus = p.vconv_fp32_bf16(betas.lo)
+        for pick in ((gammas, zero), (zero, gammas)):
+            result = p.vmac_f(plus, scaled, p.vshuffle(*pick, low), lanes)
+            p.vst_conv_bf16_fp32(result, out.post(32))
     t.out.give()

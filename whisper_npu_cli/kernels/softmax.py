@@ -136,7 +136,6 @@ def softmax(p: Program, t: Tile) -> None:
     p.set_mode("crSRSSign", 0)
     for _ in range(FILLERS):
         t.b.take()
-        t.b.keep()
     others = t.place(0)
     with p.loop(t.parameter(Word.GROUPS), pipelined=False):
         chunks = t.parameter(Word.CHUNKS)
