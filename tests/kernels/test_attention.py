@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import operation_bench
-import pytest
 from numpy.typing import NDArray
 
-from whisper_npu_cli.kernels import tile
 from whisper_npu_cli.kernels.attention import attention, reference
 from whisper_npu_cli.kernels.layout import TILE, from_bfloat16, second_operand, to_bfloat16
 
@@ -71,7 +69,9 @@ def run(steps: list[tuple[Array, Array, Array]], row: int = 2, garbage: float = 
         a_chunks += stream(padded(k, garbage), padded(v, garbage))
         b_chunks += [queries(q if n == row else other.normal(size=q.shape)) for n in range(4)]
     head = operation_bench.header(OP, len(steps), len(a_chunks) // len(steps) // 4, valid)
-    done = operation_bench.run(operation_bench.compiled(attention), a_chunks, [head, *b_chunks], row=row)
+    done = operation_bench.run(
+        operation_bench.compiled(attention), a_chunks, [head, *b_chunks], row=row
+    )
     assert len(done.pieces) == 4 * len(steps)
     words = np.frombuffer(b"".join(done.pieces), np.uint16).reshape(len(steps), 16, 8, 4, 8)
     tiles = from_bfloat16(words.swapaxes(2, 3).reshape(len(steps), TILE, TILE))

@@ -108,7 +108,8 @@ def _table(result: Result) -> list[str]:
     use, cycles = use_of(result.machine), max(result.outcome.cycles, 1)
     lines = [f"{cycles} array cycles, emulated"]
     lines += [
-        f"{core.name}: {core.bundles} bundles ({core.bundles / cycles:.1%}), {core.macs} MACs; "
+        f"{core.name}: {core.bundles} bundles ({core.bundles / cycles:.1%}), {core.macs} MACs "
+        f"({core.macs / cycles:.1f} a cycle); "
         "stalled " + ", ".join(f"{count} by {cause}" for cause, count in core.stalls.items())
         for core in use.cores
     ]

@@ -3,8 +3,8 @@
 Contract: out = softmax(q k^T / 8) v for the first `valid` keys; q, k, v and out bf16, 64 per head.
 What comes after the valid keys may hold anything finite. Scores may lie anywhere within +-300.
 
-Everything is transposed: S^T = K Q^T comes out of the multiplier in tiles of 4 keys x 4 queries, two
-of which, turned into P^T = 2^(S^T - m), are a right operand for O^T = V^T P^T as they are.
+Everything is transposed: S^T = K Q^T comes out of the multiplier in tiles of 4 keys x 4 queries,
+two of which, turned into P^T = 2^(S^T - m), are a right operand for O^T = V^T P^T as they are.
 
 m is not the running maximum but a whole number for each query, 0 as long as the largest exponent
 of a query lies between LOWEST and HIGHEST. bf16 and fp32 have room for that, so P and the sums
@@ -21,9 +21,16 @@ from numpy.typing import NDArray
 from whisper_npu_cli.aie.asm.modes import Shape
 from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.aie.asm.values import Value
-from whisper_npu_cli.kernels.product import A_HALF, B_GROUP, C_BLOCK, VECTOR, group_steps, row_steps
-from whisper_npu_cli.kernels.product import tile_product
-from whisper_npu_cli.kernels.tile import B, C, CHUNK, OWN, PIECE, SIDE, Tile
+from whisper_npu_cli.kernels.product import (
+    A_HALF,
+    B_GROUP,
+    C_BLOCK,
+    VECTOR,
+    group_steps,
+    row_steps,
+    tile_product,
+)
+from whisper_npu_cli.kernels.tile import CHUNK, OWN, PIECE, SIDE, B, C, Tile
 
 LOWEST, HIGHEST = -32, 64
 """Exponents of 2 between which the largest P of a query may lie."""
@@ -31,7 +38,7 @@ MOST_REBASES = 8
 """For one chunk; only infinite or undefined scores need more."""
 
 BLOCKS = 32
-"""Blocks of 8 keys x 16 queries in a chunk of keys; of 8 dimensions x 16 queries in two of values."""
+"""Blocks of 8 x 16 in a chunk: keys x queries, or dimensions x queries in two chunks of values."""
 TILES = 16
 """Tiles of 4 x 4 that stand for 64 queries, four of each group of 16."""
 
@@ -127,9 +134,7 @@ def _take_queries(p: Program, t: Tile) -> None:
         p.add(number, 1, to=number)
 
 
-def _keys(
-    p: Program, t: Tile, half: Value, first: Value, remaining: Value, matrix: Value
-) -> None:
+def _keys(p: Program, t: Tile, half: Value, first: Value, remaining: Value, matrix: Value) -> None:
     """A chunk of keys to P, again where the largest P of a query is out of range."""
     t.a.take()
     again, tries = p.const(1, name="again"), p.const(MOST_REBASES, name="tries")
@@ -190,7 +195,11 @@ def _probabilities(p: Program, keys: Value, half: Value, matrix: Value) -> Value
     p.vmov(pattern, to=bias.hi)
     to_fraction, to_pattern = p.const(FRACTION - 6, p.new("s")), p.const(FRACTION - 7, p.new("s"))
     peak = p.vbcst_16(p.const(0))
-    with p.loop(BLOCKS, independent=("b",), interval=91):
+    z, w, weights = (
+        p.new("x", name, [register])
+        for name, register in (("z", "x9"), ("w", "x10"), ("weights", "x11"))
+    )
+    with p.loop(BLOCKS, independent=("b",), interval=74):
         start = [p.accumulator(512, f"start{j}") for j in range(4)]
         for j, value in enumerate(start):
             p.vld(m[32], to=value.hi)
@@ -208,17 +217,16 @@ def _probabilities(p: Program, keys: Value, half: Value, matrix: Value) -> Value
                 p.vmsc_f(scores[j].hi if k else start[j], lower, right[j], matrix, to=scores[j].hi)
         for j, score in enumerate(scores):
             i = p.vsub(bias, score, lanes)
-            z, w = p.vector(512, "z"), p.vector(512, "w")
             p.vsrs_s16_s32(i, to_fraction, to=z)
             p.vband(z, low_bits, to=z)
             p.vsub_16(low_bits, z, to=w)
             p.vmin_ge_s16(z, w, to=[z, p.scalar("compared")])
             p.vsub_16(curve, z, to=w)
             p.vmsc(i, z, w, lanes, to=i)
-            p.vsrs_d16_s32(i, to_pattern, to=w)
-            p.vmax_lt_d16(peak, w, to=[peak, p.scalar("compared")])
-            p.vst(w.hi, out[32])
-            p.vst(w.lo, out.post(targets if j == 3 else VECTOR))
+            p.vsrs_d16_s32(i, to_pattern, to=weights)
+            p.vmax_lt_d16(peak, weights, to=[peak, p.scalar("compared")])
+            p.vst(weights.hi, out[32])
+            p.vst(weights.lo, out.post(targets if j == 3 else VECTOR))
         p.padd(out.post(second))
     return peak
 
@@ -280,7 +288,6 @@ def _rebase(p: Program, first: Value, again: Value) -> None:
     origin_at, sum_at = p.const(ORIGIN, name="origin_at"), p.const(SUMS, name="sum_at")
     largest_at = p.const(SPARE, name="largest_at")
     value_at, weight_at = p.const(C, name="value_at"), p.const(B, name="weight_at")
-    next_value, next_weight = p.const(VECTOR, name="next_value"), p.const(VECTOR, name="next_weight")
     with p.loop(4, pipelined=False):
         with p.loop(4, pipelined=False):
             exponent = _largest(p, largest_at)
@@ -469,7 +476,7 @@ def _write(p: Program, t: Tile) -> None:
         read = p.pointer("c", start)
         inverse = p.pointer("work", inverse_at)
         group = p.const(4 * C_BLOCK, p.new("m"))
-        with p.loop(8, independent=("out",)):
+        with p.loop(8, independent=("out",), interval=44):
             for j in range(4):
                 high, low = p.vector(512, "high"), p.vector(512, "low")
                 for value, at in ((high, 0), (low, 32)):

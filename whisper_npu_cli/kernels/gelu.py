@@ -88,6 +88,12 @@ def _shift(p: Program, bits: int) -> Value:
     return p.const(bits, p.new("s", f"shift{bits}"))
 
 
+def _shifted(p: Program, sums: Value, shift: Value, to: Value | None = None) -> Value:
+    result = to if to is not None else p.vector(512, "shifted")
+    p.vsrs_s16_s32(sums, shift, to=result)
+    return result
+
+
 def gelu(p: Program, bias: Value) -> None:
     """The pass over C. `bias` is the address of 16 second-operand blocks, one for 4 columns.
 
@@ -123,11 +129,6 @@ def gelu(p: Program, bias: Value) -> None:
         p.vmov(start, to=value)
     p.vst(start.lo, p.pointer("", SCRATCH)[0])  # "ahead" is C: no load before what was stored there
 
-    def shifted(sums: Value, shift: Value, to: Value | None = None) -> Value:
-        result = to if to is not None else p.vector(512, "shifted")
-        p.vsrs_s16_s32(sums, shift, to=result)
-        return result
-
     def with_bias(pointer: Value, at: Value, steps: Value) -> Value:
         z = p.accumulator(1024, "z")
         for n, part in enumerate((z.lo.lo, z.lo.hi, z.hi.lo, z.hi.hi)):
@@ -144,7 +145,7 @@ def gelu(p: Program, bias: Value) -> None:
         return z
 
     with p.loop(p.const(VECTORS + LAG), at_least=2, independent=("c",)):
-        w = shifted(p.vmul(square, t[2], lanes), to_factor)
+        w = _shifted(p, p.vmul(square, t[2], lanes), to_factor)
         small = p.vmsc(binade, w, square, lanes)
         z = with_bias(late, biases[1], around[1])
         for n, (part, less) in enumerate(((z.lo, small.lo), (z.hi, small.hi))):
@@ -159,13 +160,13 @@ def gelu(p: Program, bias: Value) -> None:
         p.padd(late.post(jumps[0]))
         p.padd(target.post(jumps[1]))
         p.vmov(t[1], to=t[2])
-        u = shifted(p.vmac(c0, factor, t[1], lanes), to_factor)
-        shifted(p.vmul(u, u, lanes), to_half, square)
+        u = _shifted(p, p.vmac(c0, factor, t[1], lanes), to_factor)
+        _shifted(p, p.vmul(u, u, lanes), to_half, square)
         p.vmov(t[0], to=t[1])
-        u = shifted(p.vmac(c2, c3, t[0], lanes), to_factor)
-        shifted(p.vmac(c1, u, t[0], lanes), to_factor, factor)
+        u = _shifted(p, p.vmac(c2, c3, t[0], lanes), to_factor)
+        _shifted(p, p.vmac(c1, u, t[0], lanes), to_factor, factor)
         z = with_bias(early, biases[0], around[0])
         p.padd(early.post(wrap))
-        i = shifted(p.vsub(z, binade, plain), to_argument)
+        i = _shifted(p, p.vsub(z, binade, plain), to_argument)
         # |-32768| stays negative: t is -4 then, where P is as small as at 4
         p.vabs_gtz_s16(i, to=[t[0], p.scalar("positive")])
