@@ -1,0 +1,335 @@
+"""Softmax of rows, bf16 in and out. Attention has its own, whose scores never leave the core.
+
+A unit is 4 rows, blocks of [4 rows][8 columns] one after the other; a group is one unit or more
+that fill whole chunks of net A. The core of column g takes group g of each four, works in place in
+the 32 KiB from B on, and sends the group's pieces in the same order. So that nothing else comes to
+B meanwhile, FILLERS chunks without meaning follow the header on net B.
+
+Columns from `valid` on give zeros. Inputs may be infinite: +inf counts as HIGHEST, which is also
+the most that a finite input may be, -inf and all below -HIGHEST give zero where the row has
+something larger. A row of nothing but -inf is zero throughout.
+
+2^t is made as in kernels/attention.py: X0 + m - s in fp32, whose bits are a whole number of 2^-14,
+is subtracted from the bits of X0 plus 127 exponents; a quadratic term bends the mantissa. Results
+are within 0.4 % (rms, 1.3 % at most); those below 2^-64 may be larger than they should, up to that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whisper_npu_cli.aie.asm.modes import Shape
+from whisper_npu_cli.aie.asm.program import Program
+from whisper_npu_cli.aie.asm.values import Value
+from whisper_npu_cli.kernels.layout import to_bfloat16
+from whisper_npu_cli.kernels.tile import CHUNK, PIECE, VECTOR, B, Tile
+
+ROWS, BLOCK_COLUMNS = 4, 8
+GRAIN = 64
+"""Columns are a multiple of this."""
+MOST_COLUMNS = 4096
+FILLERS = 2
+HIGHEST = 2.0**15
+
+ONE = 0x3F80
+X0, FRACTION = np.float32(960), 14
+"""Bits after the point of an fp32 between 512 and 1024."""
+UNROLL_BITS, AT_LEAST = 1, 4
+"""Blocks that a turn of the loop of exponentials makes, as a power of 2; turns at least."""
+LEAST_SUM = np.float32(2.0**-60)
+
+SHUFFLE_T16_4X8, SHUFFLE_T16_8X4 = 29, 28
+SHUFFLE_256_LO, SHUFFLE_256_HI = 10, 11
+SHUFFLE_64_LO, SHUFFLE_64_HI = 14, 15
+"""Numbers of vshuffle's modes (llvm-aie, aiev2_enums.h): lanes of 256 or 64 bits, interleaved."""
+
+
+class Word(IntEnum):
+    """Words of the header, after the op code."""
+
+    GROUPS = 1
+    """On a net: a multiple of four."""
+    CHUNKS = 2
+    """Of a group."""
+    UNITS = 3
+    """Of a group."""
+    BLOCKS = 4
+    """Of a unit."""
+    LAST = 5
+    """Bytes before the last block of a unit that has a column that counts."""
+    MASK = 6
+    """A bit for each lane of that block, set where the column does not count."""
+    REST = 7
+    """Blocks after it."""
+
+
+def reference(x: NDArray[np.float64], valid: int) -> NDArray[np.float64]:
+    """The meaning; a row of -inf gives zeros."""
+    counts = np.where(np.arange(x.shape[1]) < valid, np.minimum(x, HIGHEST), -np.inf)
+    top = np.maximum(counts.max(axis=1, keepdims=True), -HIGHEST)
+    weights = np.exp(counts - top)
+    return np.asarray(weights / np.maximum(weights.sum(axis=1, keepdims=True), LEAST_SUM))
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """Rows of `columns` (multiple of GRAIN), of which the first `valid` (1 or more) count."""
+
+    rows: int
+    columns: int
+    valid: int
+
+    @property
+    def units(self) -> int:
+        """Units of a group: as few as fill whole chunks."""
+        return CHUNK // int(np.gcd(CHUNK, 2 * ROWS * self.columns))
+
+    @property
+    def chunks(self) -> int:
+        """Chunks of a group."""
+        return self.units * 2 * ROWS * self.columns // CHUNK
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of four groups on each of the four nets; the rows of the last may be padding."""
+        return -(-self.rows // (16 * ROWS * self.units))
+
+    def words(self, operation: int) -> list[int]:
+        """The header."""
+        blocks = self.columns // BLOCK_COLUMNS
+        last = (self.valid - 1) // BLOCK_COLUMNS
+        columns = 0xFF << (self.valid - BLOCK_COLUMNS * last) & 0xFF
+        words = [operation] + [0] * len(Word)
+        words[Word.GROUPS], words[Word.CHUNKS] = 4 * self.rounds, self.chunks
+        words[Word.UNITS], words[Word.BLOCKS] = self.units, blocks
+        words[Word.LAST], words[Word.MASK] = (
+            VECTOR * last,
+            (columns * 0x01010101 ^ 1 << 31) - (1 << 31),
+        )
+        words[Word.REST] = blocks - last - 1
+        return words
+
+    def pack(self, matrix: NDArray[np.float32]) -> NDArray[np.uint16]:
+        """uint16[rounds, 4 groups, units, ...] of one net's rows, padded with zeros."""
+        rows = self.rounds * 4 * self.units * ROWS
+        full = np.zeros((rows, self.columns), np.uint16)
+        full[: matrix.shape[0], : matrix.shape[1]] = to_bfloat16(matrix)
+        blocks = full.reshape(self.rounds, 4, self.units, ROWS, -1, BLOCK_COLUMNS)
+        return np.ascontiguousarray(blocks.transpose(0, 1, 2, 4, 3, 5))
+
+    def unpack(self, blocks: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        """The rows of packed groups."""
+        units = blocks.reshape(-1, self.columns // BLOCK_COLUMNS, ROWS, BLOCK_COLUMNS)
+        return units.transpose(0, 2, 1, 3).reshape(-1, self.columns)
+
+
+# ------------------------------------------------------------------------------ program
+
+
+def softmax(p: Program, t: Tile) -> None:
+    """All groups of one operation."""
+    p.set_mode("crVaddSign", 0)
+    p.set_mode("crSRSSign", 0)
+    for _ in range(FILLERS):
+        t.b.take()
+    others = t.place(0)
+    with p.loop(t.parameter(Word.GROUPS), pipelined=False):
+        chunks = t.parameter(Word.CHUNKS)
+        with p.if_zero(others):
+            _group(p, t, chunks)
+        with p.otherwise(), p.while_nonzero(chunks):
+            t.a.skip()
+            p.add(chunks, -1, to=chunks)
+        p.and_(p.add(others, -1), p.const(3), to=others)
+    for _ in range(FILLERS):
+        t.b.give()
+
+
+def _group(p: Program, t: Tile, chunks: Value) -> None:
+    """Softmax of a group, from net A to the output."""
+    region, unit = p.const(B, name="region"), p.const(B, name="unit")
+    with p.loop(chunks, pipelined=False):
+        _fetch(p, t, region)
+    size = p.lshl(t.parameter(Word.BLOCKS), p.const(6))
+    with p.loop(t.parameter(Word.UNITS), pipelined=False):
+        _unit(p, t, unit)
+        p.add(unit, size, to=unit)
+    _send(p, t, chunks)
+
+
+def _fetch(p: Program, t: Tile, region: Value) -> None:
+    """A chunk of net A to the region, nothing in it above HIGHEST; `region` moves on."""
+    source, target = t.a.take(), p.pointer("b", region)
+    highest = p.vbcst_16(p.const(_bits(HIGHEST)))
+    with p.loop(CHUNK // VECTOR, independent=("a", "b")):
+        data, _ = p.vmin_ge_bf16(p.load_x(source), highest)
+        p.vst(data.hi, target[32])
+        p.vst(data.lo, target.post(VECTOR))
+    t.a.give()
+    p.add(region, p.const(CHUNK), to=region)
+
+
+def _send(p: Program, t: Tile, chunks: Value) -> None:
+    """The region in pieces."""
+    source = p.const(B, name="sent")
+    with p.loop(p.lshl(chunks, p.const(2)), pipelined=False):
+        target, read = t.out.take(), p.pointer("b", source)
+        with p.loop(PIECE // VECTOR, independent=("b", "out")):
+            data = p.load_x(read)
+            p.vst(data.hi, target[32])
+            p.vst(data.lo, target.post(VECTOR))
+        t.out.give()
+        p.add(source, p.const(PIECE), to=source)
+
+
+def _unit(p: Program, t: Tile, unit: Value) -> None:
+    """Softmax of 4 rows in place."""
+    lanes = p.product_mode(Shape.BF16_LANES_16X2)
+    blocks = t.parameter(Word.BLOCKS)
+    _cut(p, t, unit)
+    top = _largest(p, unit, blocks)
+    total = _exponentials(p, unit, blocks, top, lanes)
+    _scale(p, unit, blocks, _reciprocals(p, total, lanes), lanes)
+
+
+def _cut(p: Program, t: Tile, unit: Value) -> None:
+    """-inf to the columns that do not count."""
+    nothing = p.vbcst_16(p.const(0xFF80))
+    select = p.new("r", "select", [f"r{n}" for n in range(16, 24)])
+    t.parameter(Word.MASK, select)
+    pointer = p.pointer("b", p.add(unit, t.parameter(Word.LAST)))
+    block = p.vector(512, "block")
+    p.vld(pointer[32], to=block.hi)
+    p.vld(pointer[0], to=block.lo)
+    block = p.vsel_16(block, nothing, select)
+    p.vst(block.hi, pointer[32])
+    p.vst(block.lo, pointer.post(VECTOR))
+    rest = t.parameter(Word.REST)
+    with p.while_nonzero(rest):
+        p.vst(nothing.hi, pointer[32])
+        p.vst(nothing.lo, pointer.post(VECTOR))
+        p.add(rest, -1, to=rest)
+
+
+def _largest(p: Program, unit: Value, blocks: Value) -> Value:
+    """The largest of each row, at least -HIGHEST, as a block of 4 equal columns of 8."""
+    pointer = p.pointer("b", unit)
+    top = p.vbcst_16(p.const(_bits(-HIGHEST)))
+    with p.loop(blocks, at_least=GRAIN // BLOCK_COLUMNS):
+        p.vmax_lt_bf16(top, p.load_x(pointer), to=[top, p.scalar("compared")])
+    top = p.vshuffle(top, top, p.const(SHUFFLE_T16_4X8))
+    for distance in (32, 16, 8):
+        top, _ = p.vmax_lt_bf16(top, p.vshift(top, top, p.const(distance)))
+    return p.vshuffle(top, top, p.const(SHUFFLE_T16_8X4))
+
+
+def _bits(number: float) -> int:
+    """A number as bf16."""
+    return int(to_bfloat16(np.array([number], np.float32))[0])
+
+
+def _everywhere(p: Program, pattern: int, width: int) -> Value:
+    """An accumulator of 512 or 1024 bits with the same 32 bits in all lanes."""
+    lanes, result = p.vbcst_32(p.const(pattern)), p.accumulator(width)
+    for part in (result.lo, result.hi) if width == 1024 else (result,):
+        p.vmov(lanes, to=part)
+    return result
+
+
+def _halves(p: Program, block: Value) -> tuple[Value, Value]:
+    """Rows 0 and 1 of a block twice, rows 2 and 3 twice."""
+    low, high = p.const(SHUFFLE_256_LO), p.const(SHUFFLE_256_HI)
+    return p.vshuffle(block, block, low), p.vshuffle(block, block, high)
+
+
+def _exponentials(p: Program, unit: Value, blocks: Value, top: Value, lanes: Value) -> Value:
+    """e^(x - top) in place; the sums of the rows, fp32 [4 rows][4 equal columns]."""
+    integers = p.product_mode(Shape.INT16_LANES_32)
+    matrix = p.product_mode(Shape.BF16_4X8X4)
+    parts = _log2e(p)
+    start = _everywhere(p, int(X0.view(np.int32)), 512)
+    origin = p.accumulator(1024, "origin")
+    for part, pair in zip((origin.lo, origin.hi), _halves(p, top), strict=True):
+        p.vmac_f(start, pair, parts, lanes, to=part)
+    bias = _everywhere(p, int(X0.view(np.int32)) + (127 << FRACTION), 1024)
+    low_bits, curve, ones = (p.vbcst_16(p.const(n)) for n in (63, 75, ONE))
+    to_fraction, to_pattern = p.const(FRACTION - 6, p.new("s")), p.const(FRACTION - 7, p.new("s"))
+    total = _everywhere(p, int(LEAST_SUM.view(np.int32)), 512)
+    read, write = p.pointer("b", unit), p.pointer("b", unit)
+    turns = p.ashl(blocks, p.const(-UNROLL_BITS))
+    with p.loop(turns, at_least=AT_LEAST, independent=("b",)):
+        scores = [p.accumulator(1024, f"score{n}") for n in range(1 << UNROLL_BITS)]
+        for score in scores:
+            for half, before in ((32, origin.hi), (0, origin.lo)):
+                rows = p.vector(512, "rows")
+                p.vld(read[half], to=rows.hi)
+                p.vld(read[half] if half else read.post(VECTOR), to=rows.lo)
+                p.vmsc_f(before, rows, parts, lanes, to=score.hi if half else score.lo)
+        for score in scores:
+            i = p.vsub(bias, score, lanes)
+            z, w = p.vector(512, "z"), p.vector(512, "w")
+            p.vsrs_s16_s32(i, to_fraction, to=z)
+            p.vband(z, low_bits, to=z)
+            p.vsub_16(low_bits, z, to=w)
+            p.vmin_ge_s16(z, w, to=[z, p.scalar("compared")])
+            p.vsub_16(curve, z, to=w)
+            p.vmsc(i, z, w, integers, to=i)
+            p.vsrs_d16_s32(i, to_pattern, to=w)
+            p.vmac_f(total, w, ones, matrix, to=total)
+            p.vst(w.hi, write[32])
+            p.vst(w.lo, write.post(VECTOR))
+    return total
+
+
+def _log2e(p: Program) -> Value:
+    """log2(e) in bf16, and in the upper half what that leaves; positive both, for infinite x."""
+    exact = np.float32(1 / np.log(2))
+    high = int(exact.view(np.uint32)) >> 16
+    rest = _bits(float(exact - np.uint32(high << 16).view(np.float32)))
+    lower, upper = p.vbcst_16(p.const(high)), p.vbcst_16(p.const(rest))
+    return p.vshuffle(lower, upper, p.const(SHUFFLE_256_LO))
+
+
+def _split(p: Program, value: Value, lanes: Value) -> Value:
+    """The bf16 of float32 lanes, and in the upper half those of what they leave."""
+    parts = p.vector(512, "parts")
+    p.vconv_bf16_fp32(value, to=parts.lo)
+    p.vconv_bf16_fp32(p.vsub_f(value, p.vconv_fp32_bf16(parts.lo), lanes), to=parts.hi)
+    return parts
+
+
+def _reciprocals(p: Program, total: Value, lanes: Value) -> tuple[Value, Value]:
+    """1 / total to 2^-15: for rows 0, 1 and for rows 2, 3 in bf16, then what that leaves.
+
+    Three steps r += r (1 - total r) from a guess by the bits, which is right to an eighth.
+    """
+    divisor = _split(p, total, lanes)
+    guess = p.vsub_16(p.vbcst_16(p.const(0x7EF3)), divisor)
+    r, error = p.vbcst_16(p.const(0)), p.vbcst_16(p.const(0))
+    one = _everywhere(p, int(np.float32(1).view(np.int32)), 512)
+    better = p.accumulator(512, "better")
+    p.vmov(p.vconv_fp32_bf16(guess.lo), to=better)
+    with p.loop(3, pipelined=False):
+        p.vconv_bf16_fp32(better, to=r.lo)
+        p.vconv_bf16_fp32(better, to=r.hi)
+        p.vconv_bf16_fp32(p.vmsc_f(one, divisor, r, lanes), to=error.lo)
+        p.vmac_f(p.vconv_fp32_bf16(r.lo), r, error, lanes, to=better)
+    parts = _split(p, better, lanes)
+    high, low = (p.vshuffle(parts, parts, p.const(m)) for m in (SHUFFLE_64_LO, SHUFFLE_64_HI))
+    modes = p.const(SHUFFLE_256_LO), p.const(SHUFFLE_256_HI)
+    return p.vshuffle(high, low, modes[0]), p.vshuffle(high, low, modes[1])
+
+
+def _scale(
+    p: Program, unit: Value, blocks: Value, factors: tuple[Value, Value], lanes: Value
+) -> None:
+    """Multiply the rows by their factors, in place."""
+    read, write = p.pointer("b", unit), p.pointer("b", unit)
+    with p.loop(blocks, at_least=GRAIN // BLOCK_COLUMNS, independent=("b",)):
+        upper, lower = _halves(p, p.load_x(read))
+        p.vst_conv_bf16_fp32(p.vmul_f(lower, factors[1], lanes), write[32])
+        p.vst_conv_bf16_fp32(p.vmul_f(upper, factors[0], lanes), write.post(VECTOR))
