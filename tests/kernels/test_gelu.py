@@ -10,7 +10,7 @@ from one_core import OneCore
 from whisper_npu_cli.aie.asm.modes import Rounding, Saturation
 from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.kernels import gelu, tile
-from whisper_npu_cli.kernels.operations import split_bfloat16
+from whisper_npu_cli.kernels.layout import split_bfloat16
 
 MOST_BYTES, MOST_CYCLES = 960, 2700
 

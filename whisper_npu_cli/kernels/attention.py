@@ -18,22 +18,21 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.aie.asm.modes import Shape
+from whisper_npu_cli.aie.asm.modes import Shape, Shuffle
 from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.aie.asm.values import Value
+from whisper_npu_cli.kernels.exp2 import X0, Exp2
 from whisper_npu_cli.kernels.product import (
     A_HALF,
     B_GROUP,
     C_BLOCK,
-    VECTOR,
     group_steps,
     row_steps,
     tile_product,
 )
 from whisper_npu_cli.kernels.tile import CHUNK, OWN, PIECE, SIDE, B, C, Tile
+from whisper_npu_cli.kernels.vectors import ONE, VECTOR, copy, everywhere, fill, lane_mask, split
 
-TRANSPOSE_8X4 = 28
-"""Shuffle mode T16_8x4 (aiev2_enums.h of llvm-aie)."""
 LOWEST, HIGHEST = -32, 64
 """Exponents of 2 between which the largest P of a query may lie."""
 MOST_REBASES = 8
@@ -50,11 +49,6 @@ SUMS = OWN + 0x0800
 """fp32 sums of P in the same form."""
 SPARE = OWN + 0x0C00
 """Largest P, factors of a rebase, reciprocal sums: 64 bytes for each 4 queries."""
-
-FRACTION = 14
-"""Bits after the point of a score in the multiplier: see `_probabilities`."""
-X0 = 960.0
-ONE = 0x3F80
 
 
 class Word(IntEnum):
@@ -87,9 +81,9 @@ def attention(p: Program, t: Tile) -> None:
     matrix = p.product_mode(Shape.BF16_4X8X4)
     with p.loop(t.parameter(Word.STEPS)):
         _take_queries(p, t)
-        _fill(p, "work", ORIGIN, np.float32(X0), TILES)
-        _fill(p, "work", SUMS, np.float32(0), TILES)
-        _fill(p, "c", C, np.float32(0), 2 * CHUNK // VECTOR)
+        fill(p, p.pointer("work", ORIGIN), int(X0.view(np.int32)), TILES)
+        fill(p, p.pointer("work", SUMS), 0, TILES)
+        fill(p, p.pointer("c", C), 0, 2 * CHUNK // VECTOR)
         remaining, first = t.parameter(Word.VALID), p.const(1, name="first")
         with p.loop(t.parameter(Word.PAIRS)):
             half = p.const(0, name="half")
@@ -105,15 +99,6 @@ def attention(p: Program, t: Tile) -> None:
         t.b.give()
 
 
-def _fill(p: Program, buffer: str, address: int, value: np.float32, vectors: int) -> None:
-    """The same number all over `vectors` times 64 bytes."""
-    data = p.vbcst_32(p.const(int(value.view(np.int32))))
-    target = p.pointer(buffer, address)
-    with p.loop(vectors, independent=(buffer,)):
-        p.vst(data.hi, target[32])
-        p.vst(data.lo, target.post(VECTOR))
-
-
 def _take_queries(p: Program, t: Tile) -> None:
     """Of the four tiles for a column of cores, copy this core's to SIDE.
 
@@ -123,11 +108,7 @@ def _take_queries(p: Program, t: Tile) -> None:
     with p.loop(4):
         source = t.b.take()
         with p.if_zero(p.xor(row, number)):
-            target = p.pointer("side", SIDE)
-            with p.loop(CHUNK // VECTOR, independent=("b", "side")):
-                data = p.load_x(source)
-                p.vst(data.hi, target[32])
-                p.vst(data.lo, target.post(VECTOR))
+            copy(p, source, p.pointer("side", SIDE), CHUNK // VECTOR, ("b", "side"))
         early = p.lt(number, p.const(2))
         with p.if_nonzero(early):
             t.b.give()
@@ -138,7 +119,7 @@ def _take_queries(p: Program, t: Tile) -> None:
 
 def _keys(p: Program, t: Tile, half: Value, first: Value, remaining: Value, matrix: Value) -> None:
     """A chunk of keys to P, again where the largest P of a query is out of range."""
-    t.a.take()
+    t.a.wait()
     again, tries = p.const(1, name="again"), p.const(MOST_REBASES, name="tries")
     with p.while_nonzero(again):
         p.const(0, again)
@@ -167,14 +148,8 @@ def _over(p: Program, peak: Value) -> Value:
 def _probabilities(p: Program, keys: Value, half: Value, matrix: Value) -> Value:
     """P of a chunk of 128 half keys; the largest of each lane, bf16 patterns.
 
-    The accumulators start at X0 + m and the products are subtracted. Between 512 and 1024 the
-    pattern of a float32 is a whole number of 2^-14, so a subtraction of patterns leaves
-    i = 2^14 (s - m + 127), which is P as bf16 pattern but for 7 bits more and a mantissa that is
-    linear in the fraction z. -z (W - z), z being the distance to the nearest whole number, makes
-    it 2^z - 1 to 0.3 % (rms, bf16's own rounding included). Above X0 - 512 the patterns grow more
-    slowly, where P is below 2^-64 of what counts; down to -X0 nothing wraps.
+    The accumulators start at X0 + m and the products are subtracted, as Exp2 wants its scores.
     """
-    lanes = p.product_mode(Shape.INT16_LANES_32)
     a, q, m = p.pointer("a", keys), p.pointer("side", SIDE), p.pointer("work", ORIGIN)
     out = p.pointer("b", p.add(p.const(B), p.lshl(half, p.const(10))))
     rows, groups = row_steps(p), group_steps(p)
@@ -189,13 +164,7 @@ def _probabilities(p: Program, keys: Value, half: Value, matrix: Value) -> Value
         middle_count=2,
     )
     second = p.dimensions(step=512 - 2 * CHUNK, inner=0, count=16)
-    low_bits = p.vbcst_16(p.const(63))
-    curve = p.vbcst_16(p.const(75))
-    bias = p.accumulator(1024, "bias")
-    pattern = p.vbcst_32(p.const(int(np.float32(X0).view(np.int32)) + (127 << FRACTION)))
-    p.vmov(pattern, to=bias.lo)
-    p.vmov(pattern, to=bias.hi)
-    to_fraction, to_pattern = p.const(FRACTION - 6, p.new("s")), p.const(FRACTION - 7, p.new("s"))
+    power = Exp2.of(p)
     peak = p.vbcst_16(p.const(0))
     # one register each: four chains one after the other take fewer than side by side
     z, w = p.new("x", "z", ["x9"]), p.new("x", "w", ["x10"])
@@ -217,14 +186,7 @@ def _probabilities(p: Program, keys: Value, half: Value, matrix: Value) -> Value
             for j in reversed(range(4)):
                 p.vmsc_f(scores[j].hi if k else start[j], lower, right[j], matrix, to=scores[j].hi)
         for j, score in enumerate(scores):
-            i = p.vsub(bias, score, lanes)
-            p.vsrs_s16_s32(i, to_fraction, to=z)
-            p.vband(z, low_bits, to=z)
-            p.vsub_16(low_bits, z, to=w)
-            p.vmin_ge_s16(z, w, to=[z, p.scalar("compared")])
-            p.vsub_16(curve, z, to=w)
-            p.vmsc(i, z, w, lanes, to=i)
-            p.vsrs_d16_s32(i, to_pattern, to=weights)
+            power.pattern(score, z, w, to=weights)
             p.vmax_lt_d16(peak, weights, to=[peak, p.scalar("compared")])
             p.vst(weights.hi, out[32])
             p.vst(weights.lo, out.post(targets if j == 3 else VECTOR))
@@ -234,7 +196,7 @@ def _probabilities(p: Program, keys: Value, half: Value, matrix: Value) -> Value
 
 def _scan(p: Program, half: Value, remaining: Value) -> Value:
     """Set P of keys that do not count to zero; the largest P to SPARE, and of each lane."""
-    _fill(p, "work", SPARE, np.float32(0), TILES)
+    fill(p, p.pointer("work", SPARE), 0, TILES)
     peak = p.vbcst_16(p.const(0))
     zero = p.vbcst_16(p.const(0))
     start = p.add(p.const(B), p.lshl(half, p.const(10)))
@@ -242,7 +204,7 @@ def _scan(p: Program, half: Value, remaining: Value) -> Value:
     step = p.const(256)
     with p.loop(2):
         with p.loop(4):
-            select = p.new("r", "select", [f"r{n}" for n in range(16, 24)])
+            select = lane_mask(p)
             p.mov(_counting(p, left), to=select)
             read, write = p.pointer("b", start), p.pointer("b", start)
             steps = [p.dimensions(step=VECTOR + B_GROUP - 256, inner=VECTOR, count=4) for _ in "rw"]
@@ -296,7 +258,7 @@ def _rebase(p: Program, first: Value, again: Value) -> None:
             out = p.or_(low, p.vge_d16(exponent, p.vbcst_16(p.const(128 * (127 + HIGHEST + 1)))))
             with p.if_nonzero(out):
                 p.const(1, again)
-                select = p.new("r", "select", [f"r{n}" for n in range(16, 24)])
+                select = lane_mask(p)
                 p.mov(out, to=select)
                 same = p.vbcst_16(p.const(ONE))
                 exponent = p.vsel_16(same, exponent, select)
@@ -330,13 +292,10 @@ def _move_origin(p: Program, address: Value, exponent: Value, integers: Value) -
     magic = np.float32(1.5 * 2**16)
     accumulator = p.accumulator(1024, "exponent")
     p.vups_s32_d16(exponent, p.const(0, p.new("s")), to=accumulator)
-    total, base = p.accumulator(1024, "total"), p.accumulator(1024, "magic")
-    pattern = p.vbcst_32(p.const(int(magic.view(np.int32))))
-    p.vmov(pattern, to=base.lo)
-    p.vmov(pattern, to=base.hi)
+    total = p.accumulator(1024, "total")
+    base = everywhere(p, int(magic.view(np.int32)), 1024, "magic")
     p.vadd(accumulator, base, integers, to=total)
-    zero = p.accumulator(512, "zero")
-    p.vmov(p.vbcst_32(p.const(int(np.float32(magic + 127).view(np.int32)))), to=zero)
+    zero = everywhere(p, int(np.float32(magic + 127).view(np.int32)), 512, "zero")
     origin = p.accumulator(512, "origin")
     pointer = p.pointer("work", address)
     p.vld(pointer[32], to=origin.hi)
@@ -347,14 +306,6 @@ def _move_origin(p: Program, address: Value, exponent: Value, integers: Value) -
     p.vst(moved.hi, pointer[32])
 
 
-def _split(p: Program, value: Value, lanes: Value) -> Value:
-    """The bf16 of float32 lanes, and in the upper half those of what they leave: 16 bits in all."""
-    parts = p.vector(512, "parts")
-    p.vconv_bf16_fp32(value, to=parts.lo)
-    p.vconv_bf16_fp32(p.vsub_f(value, p.vconv_fp32_bf16(parts.lo), lanes), to=parts.hi)
-    return parts
-
-
 def _scale(p: Program, address: Value, count: int, factor: Value, lanes: Value) -> None:
     """Multiply `count` tiles, 4 blocks of C apart, by a power of two of each query (bf16)."""
     load, store = p.pointer("", address), p.pointer("", address)
@@ -363,7 +314,7 @@ def _scale(p: Program, address: Value, count: int, factor: Value, lanes: Value) 
         p.vld(load[32], to=value.hi)
         p.vld(load[0], to=value.lo)
         p.padd(load.post(p.const(4 * C_BLOCK, p.new("m"))))
-        scaled = p.vmul_f(_split(p, value, lanes), factor, lanes)
+        scaled = p.vmul_f(split(p, value, lanes), factor, lanes)
         p.vst(scaled.hi, store[32])
         p.vst(scaled.lo, store[0])
         p.padd(store.post(p.const(4 * C_BLOCK, p.new("m"))))
@@ -442,28 +393,25 @@ def _reciprocals(p: Program) -> None:
     """1 / SUMS to SPARE for each 16 queries, as bf16 and what that leaves: 32 + 32 bytes."""
     lanes = p.product_mode(Shape.BF16_LANES_16X2)
     integers = p.product_mode(Shape.INT16_LANES_32)
-    base, one = p.accumulator(1024, "base"), p.accumulator(512, "one")
-    pattern = p.vbcst_32(p.const(0x7EF311C7))
-    p.vmov(pattern, to=base.lo)
-    p.vmov(pattern, to=base.hi)
-    p.vmov(p.vbcst_32(p.const(ONE << 16)), to=one)
+    base = everywhere(p, 0x7EF311C7, 1024, "base")
+    one = everywhere(p, ONE << 16, 512, "one")
     load, store = p.pointer("work", SUMS), p.pointer("work", SPARE)
     with p.loop(4):
         sums = p.load_x(load)
         for j in range(1, 4):  # all rows of a tile are equal: row j from tile j
-            select = p.new("r", "select", [f"r{n}" for n in range(16, 24)])
+            select = lane_mask(p)
             p.const(0xF << 4 * j, select)
             sums = p.vsel_32(sums, p.load_x(load), select)
         total, guess = p.accumulator(1024, "total"), p.accumulator(1024, "guess")
         p.vmov(sums, to=total.lo)
         p.vmov(sums, to=total.hi)
         p.vsub(base, total, integers, to=guess)
-        divisor, inverse = _split(p, total.lo, lanes), guess.lo
+        divisor, inverse = split(p, total.lo, lanes), guess.lo
         with p.loop(3, pipelined=False):  # Newton; the error of 12 % becomes 2^-16
             high, low = _doubled(p, inverse, lanes)
             error = p.vmsc_f(p.vmsc_f(one, divisor, high, lanes), divisor, low, lanes)
-            p.vmac_f(inverse, _split(p, error, lanes), high, lanes, to=inverse)
-        parts = _split(p, inverse, lanes)
+            p.vmac_f(inverse, split(p, error, lanes), high, lanes, to=inverse)
+        parts = split(p, inverse, lanes)
         p.vst(parts.lo, store[0])
         p.vst(parts.hi, store[32])
         p.padd(store.post(VECTOR))
@@ -471,7 +419,7 @@ def _reciprocals(p: Program) -> None:
 
 def _doubled(p: Program, value: Value, lanes: Value) -> tuple[Value, Value]:
     """The two bf16 parts of float32 lanes, each in both halves of a vector."""
-    parts = _split(p, value, lanes)
+    parts = split(p, value, lanes)
     high, low = p.vector(512, "high"), p.vector(512, "low")
     p.vmov(parts.lo, to=high.lo)
     p.vmov(parts.lo, to=high.hi)
@@ -483,7 +431,7 @@ def _doubled(p: Program, value: Value, lanes: Value) -> tuple[Value, Value]:
 def _write(p: Program, t: Tile) -> None:
     """O^T times the reciprocals, transposed, as four pieces of 16 queries."""
     lanes = p.product_mode(Shape.BF16_LANES_16X2)
-    transpose = p.const(TRANSPOSE_8X4)
+    transpose = p.const(Shuffle.T16_8X4)
     start, inverse_at = p.const(C, name="start"), p.const(SPARE, name="inverse_at")
     reads = p.dimensions(step=4 * C_BLOCK - 3 * VECTOR, inner=VECTOR, count=4)
     writes = p.dimensions(step=VECTOR - 3 * A_HALF, inner=A_HALF, count=4)
@@ -499,7 +447,7 @@ def _write(p: Program, t: Tile) -> None:
                 value = p.accumulator(512, "value")
                 p.vld(read[at + 32], to=value.hi)
                 p.vld(read[at] if at else read.post(reads), to=value.lo)
-                parts = _split(p, value, lanes)
+                parts = split(p, value, lanes)
                 product = p.vmac_f(p.vmul_f(parts, high, lanes), parts, low, lanes)
                 p.vconv_bf16_fp32(product, to=part)
             block = p.vector(512, "block")

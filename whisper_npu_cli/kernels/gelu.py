@@ -23,6 +23,7 @@ from whisper_npu_cli.aie.asm.modes import Shape
 from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.aie.asm.values import Value
 from whisper_npu_cli.kernels.tile import BANKS, OWN, C
+from whisper_npu_cli.kernels.vectors import ONE, everywhere
 
 CUBIC = (0.84274103, -0.1720627, -0.05210272, 0.01228642)
 """P, from the constant on."""
@@ -70,17 +71,11 @@ def _prepare(p: Program, bias: Value) -> None:
 
 def _constants(p: Program) -> tuple[Value, list[Value], Value]:
     """The bits of BINADE and P's coefficients below the cubic one as accumulators; that one."""
-
-    def everywhere(number: int, name: str) -> Value:
-        lanes, result = p.vbcst_32(p.const(number)), p.accumulator(1024, name)
-        p.vmov(lanes, to=result.lo)
-        p.vmov(lanes, to=result.hi)
-        return result
-
     sums = [
-        everywhere(_fixed(c, ARGUMENT_BITS + FACTOR_BITS), f"c{n}") for n, c in enumerate(CUBIC[:3])
+        everywhere(p, _fixed(c, ARGUMENT_BITS + FACTOR_BITS), 1024, f"c{n}")
+        for n, c in enumerate(CUBIC[:3])
     ]
-    binade = everywhere(int(BINADE.view(np.int32)), "binade")
+    binade = everywhere(p, int(BINADE.view(np.int32)), 1024, "binade")
     return binade, sums, p.vbcst_16(p.const(_fixed(CUBIC[3], FACTOR_BITS)))
 
 
@@ -106,7 +101,7 @@ def gelu(p: Program, bias: Value) -> None:
     matrix = p.product_mode(Shape.BF16_4X8X4)
     lanes = p.product_mode(Shape.INT16_LANES_32)
     plain = p.const(0, name="plain")
-    ones = p.vbcst_16(p.const(0x3F80))
+    ones = p.vbcst_16(p.const(ONE))
     binade, (c0, c1, c2), c3 = _constants(p)
     to_argument, to_factor = _shift(p, SUM_BITS - ARGUMENT_BITS), _shift(p, ARGUMENT_BITS)
     to_half = _shift(p, 2 * FACTOR_BITS - HALF_BITS)

@@ -13,17 +13,17 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 from enum import IntEnum
 
-from whisper_npu_cli.aie.asm.modes import Shape
+from whisper_npu_cli.aie.asm.modes import Shape, Shuffle
 from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.aie.asm.values import Value
 from whisper_npu_cli.kernels.product import (
     C_BLOCK,
-    VECTOR,
     group_steps,
     row_steps,
     tile_product,
 )
 from whisper_npu_cli.kernels.tile import HEADER, PIECE, SIDE, WORK, C, Tile
+from whisper_npu_cli.kernels.vectors import ONE, VECTOR
 
 BLOCKS = 32
 """Blocks of C in a tile."""
@@ -76,28 +76,25 @@ class Order:
         return values
 
 
-DEINTERLEAVE_64, INTERLEAVE_64, TRANSPOSE_8X4, TRANSPOSE_4X4 = 6, 14, 28, 39
-"""Shuffle modes T64_8x2_lo, T64_2x8_lo, T16_8x4, T16_4x4 (aiev2_enums.h of llvm-aie)."""
-
 _ROWS = {
     "pair": 32, "source_step": -1472, "source_inner": 64, "source_count": 2, "source_middle": 448,
     "source_middle_count": 4, "source_half": 4 * C_BLOCK, "source_piece": 8 * C_BLOCK,
 }  # fmt: skip
 
 FIRST_OPERAND = Order(
-    mode=INTERLEAVE_64, target_step=64, target_inner=64, target_count=2, target_middle=64,
+    mode=Shuffle.T64_2X8_LO, target_step=64, target_inner=64, target_count=2, target_middle=64,
     target_middle_count=4, target_half=1024, **_ROWS,
 )  # fmt: skip
 """As the left operand of the next product: blocks 4 x 8, along k first."""
 
 SECOND_TRANSPOSED = Order(
-    mode=TRANSPOSE_4X4, target_step=-1728, target_inner=256, target_count=2, target_middle=256,
+    mode=Shuffle.T16_4X4, target_step=-1728, target_inner=256, target_count=2, target_middle=256,
     target_middle_count=4, target_half=128, **_ROWS,
 )  # fmt: skip
 """The transpose as a right operand: queries, of which a piece holds 16."""
 
 FIRST_TRANSPOSED = Order(
-    pair=128, mode=TRANSPOSE_8X4,
+    pair=128, mode=Shuffle.T16_8X4,
     source_step=1952, source_inner=32, source_count=4, source_middle=1952, source_middle_count=4,
     target_step=-1472, target_inner=512, target_count=4, target_middle=-1472, target_middle_count=4,
     source_half=16 * C_BLOCK, target_half=256, source_piece=C_BLOCK,
@@ -111,9 +108,6 @@ ZEROS_AT = ORDERS_AT + ORDER_BYTES * len(ORDERS)
 """128 bytes of zeros, the residual of a product without one."""
 SELECT_AT = ZEROS_AT + 2 * VECTOR
 """32 bytes of zeros, then 16 ones (bf16), then zeros: picks one of the halves of a vector."""
-
-ONE = 0x3F80
-"""1 as bf16."""
 
 
 def order_address(order: Order) -> int:
@@ -181,7 +175,7 @@ def add_bias_and_residual(p: Program, t: Tile, bias: Value, matrix: Value) -> No
     half_tile = p.const(8 * C_BLOCK)
     with p.loop(2):
         with p.if_nonzero(wanted):
-            t.b.take()
+            t.b.wait()
             p.add(t.b.at, parity, to=base)
         with p.loop(2):
             _finish_piece(p, total, bias, base, second, steps, matrix)
@@ -208,7 +202,7 @@ def _finish_piece(
     ones = p.vbcst_16(p.const(ONE))
     select = p.pointer("work", SELECT_AT)
     upper, lower = p.load_x(select, 32), p.load_x(select, 32)
-    evens, odds = p.const(DEINTERLEAVE_64), p.const(DEINTERLEAVE_64 + 1)
+    evens, odds = p.const(Shuffle.T64_8X2_LO), p.const(Shuffle.T64_8X2_HI)
     c, out = p.pointer("c", total), p.pointer("c", total)
     skip = p.const(32 + C_BLOCK // 2, p.new("m", "skip"))
     column = p.pointer("side", bias)
@@ -255,7 +249,7 @@ def write_tile(p: Program, t: Tile, order: Value) -> None:
         p.const(0, value)
     start = p.const(C, name="start")
     with p.loop(4):
-        t.out.take()
+        t.out.wait()
         from_at, to_at = p.scalar("from"), p.scalar("to")
         p.mov(start, to=from_at)
         p.mov(t.out.at, to=to_at)

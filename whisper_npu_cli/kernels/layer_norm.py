@@ -20,11 +20,12 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.aie.asm.modes import Shape
+from whisper_npu_cli.aie.asm.modes import Shape, Shuffle
 from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.aie.asm.values import Value
-from whisper_npu_cli.kernels.layout import from_bfloat16, to_bfloat16
-from whisper_npu_cli.kernels.tile import BANKS, CHUNK, OWN, PIECE, SIDE, VECTOR, B, C, Tile
+from whisper_npu_cli.kernels.layout import split_bfloat16, to_bfloat16
+from whisper_npu_cli.kernels.tile import BANKS, CHUNK, OWN, PIECE, SIDE, B, C, Tile
+from whisper_npu_cli.kernels.vectors import ONE, VECTOR, everywhere, lane_mask
 
 UNIT_ROWS, PIECE_COLUMNS = 16, 64
 MOST_RESIDENT, MOST_COLUMNS, MOST_TILES = 512, 4096, 64
@@ -41,15 +42,10 @@ TABLE = SIDE
 """128 bytes a unit: means and what they leave in turn; so 1 / deviation. Row 4 m + r has pair
 4 r + m."""
 
-ONE, EIGHTH = 0x3F80, 0x3E00
-SELECTS = tuple(f"r{n}" for n in range(16, 24))
+EIGHTH = 0x3E00
+"""1/8 as bf16."""
 GUESS = 0x5F37
 """Less half the bits of v, the bits of about v ** -0.5."""
-
-SHUFFLE_256_LO, SHUFFLE_256_HI, SHUFFLE_64_LO = 10, 11, 14
-SHUFFLE_128_4X2_LO, SHUFFLE_128_4X2_HI = 8, 9
-SHUFFLE_T16_4X8, SHUFFLE_T16_16X2, SHUFFLE_T16_2X16 = 29, 44, 45
-"""Numbers of vshuffle's modes (llvm-aie, aiev2_enums.h)."""
 
 
 class Word(IntEnum):
@@ -102,14 +98,12 @@ class LayerNorm:
 
     def words(self, operation: int) -> list[int]:
         """The header."""
-        share = np.array([1 / self.columns], np.float32)
-        high = to_bfloat16(share)
+        high, low = split_bfloat16(np.array([1 / self.columns], np.float32)).ravel().tolist()
         words = [operation] + [0] * (len(Word) + 1)
         words[Word.PASSES], words[Word.UNITS] = self.passes, 4 * self.tiles
         words[Word.CHUNKS], words[Word.PIECES] = self.chunks, self.pieces
         words[Word.EPSILON] = int(np.float32(self.epsilon).view(np.int32))
-        words[Word.SHARE] = int(high[0])
-        words[Word.SHARE + 1] = int(to_bfloat16(share - from_bfloat16(high))[0])
+        words[Word.SHARE], words[Word.SHARE + 1] = high, low
         return words
 
     def parameters(
@@ -128,7 +122,7 @@ def layer_norm(p: Program, t: Tile) -> None:
     """All units of one operation."""
     p.banks.update(parameters=BANKS["b"], factors=BANKS["work"])
     for _ in range(2):
-        t.b.take()
+        t.b.wait()
     others, passes = t.place(0), t.parameter(Word.PASSES)
     first = p.const(1, name="first")
     with p.while_nonzero(passes):
@@ -141,9 +135,8 @@ def layer_norm(p: Program, t: Tile) -> None:
                 with p.if_zero(p.add(passes, -1)):
                     _normalize(p, t, entry, first)
                 p.add(entry, p.const(2 * VECTOR), to=entry)
-            with p.otherwise(), p.while_nonzero(chunks):
-                t.a.skip()
-                p.add(chunks, -1, to=chunks)
+            with p.otherwise():
+                t.a.skip_all(chunks)
             p.and_(p.add(others, -1), p.const(3), to=others)
         p.const(0, first)
         p.add(passes, -1, to=passes)
@@ -159,7 +152,7 @@ def _statistics(p: Program, t: Tile, entry: Value) -> None:
     matrix, lanes = p.product_mode(Shape.BF16_4X8X4), p.product_mode(Shape.BF16_LANES_16X2)
     left, stage, fresh = t.parameter(Word.PIECES), p.const(C, name="stage"), p.const(1)
     with p.loop(t.parameter(Word.CHUNKS), pipelined=False):
-        t.a.take()
+        t.a.wait()
         with p.if_nonzero(fresh):
             _start(p, t.a.at, matrix)
             p.const(0, fresh)
@@ -177,7 +170,7 @@ def _start(p: Program, unit: Value, matrix: Value) -> None:
     source, shifts, sums = p.pointer("a", unit), p.pointer("work", SHIFTS), p.pointer("work", SUMS)
     none = p.accumulator(512, "none")
     p.vmov(zero, to=none)
-    interleave = p.const(SHUFFLE_64_LO)
+    interleave = p.const(Shuffle.T64_2X8_LO)
     skip = p.const(HALF_ROW, p.new("m", "skip"))
     with p.loop(4, pipelined=False):
         mean = _both(p, p.vmac_f(none, p.load_x(source, skip), share, matrix))
@@ -195,7 +188,7 @@ def _piecewise(p: Program) -> Value:
 
 def _add_up(p: Program, chunk: Value, stage: Value, blocks: Value, matrix: Value) -> None:
     """Copy `blocks` of each group of rows of a chunk, and add up d and d d^T."""
-    ones, transpose = p.vbcst_16(p.const(ONE)), p.const(SHUFFLE_T16_4X8)
+    ones, transpose = p.vbcst_16(p.const(ONE)), p.const(Shuffle.T16_4X8)
     shift_at, sum_at = p.const(SHIFTS, name="shift_at"), p.const(SUMS, name="sum_at")
     source_at, target_at = p.scalar("source_at"), p.scalar("target_at")
     p.mov(chunk, to=source_at)
@@ -252,11 +245,10 @@ def _finish(p: Program, t: Tile, entry: Value, matrix: Value, lanes: Value) -> N
         p.vmov(zero, to=value)
     share = [p.vbcst_16(t.parameter(Word.SHARE + n)) for n in range(2)]
     eighth = p.vbcst_16(p.const(EIGHTH))
-    column = p.new("r", "column", SELECTS)
-    diagonal = p.new("r", "diagonal", SELECTS)
+    column, diagonal = lane_mask(p, "column"), lane_mask(p, "diagonal")
     p.const(0x11111111, column)
     p.const(0x8421, diagonal)
-    interleave, plain = p.const(SHUFFLE_64_LO), p.const(0, name="plain")
+    interleave, plain = p.const(Shuffle.T64_2X8_LO), p.const(0, name="plain")
     shifts, sums = p.pointer("work", SHIFTS), p.pointer("work", SUMS)
     with p.loop(4, pipelined=False):
         p.vmac_f(shift, p.load_x(shifts), p.vsel_16(zero, eighth, column), matrix, to=shift)
@@ -275,7 +267,7 @@ def _finish(p: Program, t: Tile, entry: Value, matrix: Value, lanes: Value) -> N
     variance = p.vadd_f(square, epsilon, plain)
     variance = _less_product(p, variance, total, total, lanes)
     target = p.pointer("side", entry)
-    join, pair = p.const(SHUFFLE_256_LO), p.const(SHUFFLE_T16_2X16)
+    join, pair = p.const(Shuffle.T256_2X2_LO), p.const(Shuffle.T16_2X16)
     for value in (mean, _inverse_root(p, variance, lanes)):
         parts = p.vshuffle(*_split(p, value, plain), join)
         parts = p.vshuffle(parts, parts, pair)
@@ -286,7 +278,7 @@ def _finish(p: Program, t: Tile, entry: Value, matrix: Value, lanes: Value) -> N
 def _less_product(p: Program, value: Value, a: Value, b: Value, lanes: Value) -> Value:
     """value - a b of float32 lanes, 16 bits of each factor."""
     plain = p.const(0, name="plain")
-    left = p.vshuffle(*_split(p, a, plain), p.const(SHUFFLE_256_LO))
+    left = p.vshuffle(*_split(p, a, plain), p.const(Shuffle.T256_2X2_LO))
     for part in _split(p, b, plain):
         value = p.vmsc_f(value, left, part, lanes)
     return value
@@ -301,8 +293,7 @@ def _inverse_root(p: Program, v: Value, lanes: Value) -> Value:
     guess = p.vsub_16(p.vbcst_16(p.const(GUESS)), half)
     p.vmov(p.vconv_fp32_bf16(guess.lo), to=r)
     exponent = p.vbcst_16(p.const(1 << 7))
-    one_half = p.accumulator(512, "one_half")
-    p.vmov(p.vbcst_32(p.const(int(np.float32(0.5).view(np.int32)))), to=one_half)
+    one_half = everywhere(p, int(np.float32(0.5).view(np.int32)), 512, "one_half")
     with p.loop(2, pipelined=False):
         twice = _both(p, r)
         halves = p.vsub_16(twice, exponent)
@@ -323,7 +314,7 @@ def _normalize(p: Program, t: Tile, entry: Value, resident: Value) -> None:
     left, source = t.parameter(Word.PIECES), p.const(C, name="source")
     with p.loop(t.parameter(Word.CHUNKS), pipelined=False):
         with p.if_zero(resident):
-            t.a.take()
+            t.a.wait()
             p.mov(t.a.at, to=source)
         with p.loop(4, pipelined=False):
             _piece(p, t, source, p.or_(p.and_(following, ring), p.const(B)))
@@ -339,7 +330,7 @@ def _spread(p: Program, entry: Value) -> None:
     """A unit's entry to FACTORS."""
     source, target = p.pointer("side", entry), p.pointer("factors", FACTORS)
     mean, factor = p.load_x(source), p.load_x(source)
-    join, parts = p.const(SHUFFLE_256_LO), p.const(SHUFFLE_T16_16X2)
+    join, parts = p.const(Shuffle.T256_2X2_LO), p.const(Shuffle.T16_16X2)
     lane = p.const(0, name="lane")
     with p.loop(8, pipelined=False):
         following = p.add(lane, 4)
@@ -361,8 +352,8 @@ def _piece(p: Program, t: Tile, source: Value, parameters: Value) -> None:
     pairs = p.pointer("parameters", parameters)
     columns = p.dimensions(step=32 - 8 * 32, inner=32, count=8)
     zero = p.vbcst_16(p.const(0))
-    low, high = p.const(SHUFFLE_256_LO), p.const(SHUFFLE_256_HI)
-    parts = p.const(SHUFFLE_128_4X2_LO), p.const(SHUFFLE_128_4X2_HI)
+    low, high = p.const(Shuffle.T256_2X2_LO), p.const(Shuffle.T256_2X2_HI)
+    parts = p.const(Shuffle.T128_4X2_LO), p.const(Shuffle.T128_4X2_HI)
     with p.loop(p.const(PIECE // VECTOR), at_least=4, independent=("out",)):
         d, scaled, pair = (p.vector(512, name) for name in ("d", "scaled", "pair"))
         p.vld(pairs[0], to=pair.hi)

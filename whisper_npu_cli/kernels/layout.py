@@ -7,7 +7,7 @@ pieces lie; packing and unpacking follow from that alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
@@ -57,11 +57,6 @@ class Activations:
     def size(self) -> int:
         """Bytes."""
         return 4 * self.rows * self.padded * TILE_WORDS
-
-    def from_column(self, first: int) -> Activations:
-        """The same without the tiles left of column `first`; in no UNITS or STREAM order."""
-        offset = self.offset + 4 * first * self.column_step
-        return replace(self, columns=self.columns - first, offset=offset)
 
     def row(self, net: int, number: int) -> int:
         """The row tile that a row of cores has in pass `number`."""
@@ -143,3 +138,9 @@ def to_bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
 def from_bfloat16(patterns: NDArray[np.uint16]) -> NDArray[np.float32]:
     """The values of bit patterns."""
     return (patterns.astype(np.uint32) << 16).view(np.float32)
+
+
+def split_bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Two bfloat16 that add up to a float32 within 2**-17 of it: uint16[2, ...]."""
+    high = to_bfloat16(values)
+    return np.stack([high, to_bfloat16(values - from_bfloat16(high))])

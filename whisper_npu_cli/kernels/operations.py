@@ -27,11 +27,14 @@ from whisper_npu_cli.kernels.layout import (
     Activations,
     Order,
     second_operand,
+    split_bfloat16,
     to_bfloat16,
 )
 from whisper_npu_cli.kernels.tile import CHUNK, HEADER_BYTES
 from whisper_npu_cli.kernels.transformer import Operation
 
+DIMENSIONS, MOST_WRAP = 3, 1023
+"""Of a shim descriptor; the outermost dimension needs no counter (aie/facts)."""
 MOST_PANELS = 7
 """Panels of a product: so much bias fits behind a header."""
 
@@ -194,13 +197,6 @@ def columns_of(result: Activations) -> tuple[Target, ...]:
     return tuple(Target(start + n * step, result.argument) for n in range(result.padded))
 
 
-def split_bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Two bfloat16 that add up to a float32 within 2**-17 of it: uint16[2, ...]."""
-    high = to_bfloat16(values)
-    rest = values - (high.astype(np.uint32) << 16).view(np.float32)
-    return np.stack([high, to_bfloat16(rest)])
-
-
 def _merged(accesses: Sequence[Access]) -> list[Access]:
     """The same walk in one access where the starts are evenly spaced and dimensions suffice."""
     first = accesses[0]
@@ -208,12 +204,7 @@ def _merged(accesses: Sequence[Access]) -> list[Access]:
     same = {(a.sizes, a.strides) for a in accesses}
     if len(accesses) > 1 and len(steps) == 1 and len(same) == 1 and min(steps) > 0:
         whole = Access((len(accesses), *first.sizes), (*steps, *first.strides), first.offset)
-        if len(whole.reduced(3).fitted(3, 1023).sizes) <= 3 and _counts(whole):
-            return [whole.reduced(3)]
-    return [a.reduced(3) for a in accesses]
-
-
-def _counts(access: Access) -> bool:
-    """Whether all but the outermost of three dimensions fit their counters."""
-    fitted = access.reduced(3).fitted(3, 1023)
-    return all(n <= 1023 for n in fitted.sizes[-2:])
+        fitted = whole.reduced(DIMENSIONS).fitted(DIMENSIONS, MOST_WRAP)
+        if len(fitted.sizes) <= DIMENSIONS and max(fitted.sizes[-2:]) <= MOST_WRAP:
+            return [whole.reduced(DIMENSIONS)]
+    return [a.reduced(DIMENSIONS) for a in accesses]

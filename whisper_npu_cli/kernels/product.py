@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.aie.asm.values import Value
+from whisper_npu_cli.kernels.vectors import VECTOR
 
-VECTOR = 64
 A_HALF, B_GROUP, C_BLOCK = 512, 2048, 512
 """Bytes of 4 rows of A (4 x 64), of a group of columns of B (64 x 16), of a block of C."""
 DEPTH, GROUPS = 8, 4

@@ -9,9 +9,8 @@ Columns from `valid` on give zeros. Inputs may be infinite: +inf counts as HIGHE
 the most that a finite input may be, -inf and all below -HIGHEST give zero where the row has
 something larger. A row of nothing but -inf is zero throughout.
 
-2^t is made as in kernels/attention.py: X0 + m - s in fp32, whose bits are a whole number of 2^-14,
-is subtracted from the bits of X0 plus 127 exponents; a quadratic term bends the mantissa. Results
-are within 0.4 % (rms, 1.3 % at most); those below 2^-64 may be larger than they should, up to that.
+Results are within 0.4 % (rms, 1.3 % at most; kernels/exp2.py); those below 2^-64 may be larger than
+they should, up to that.
 """
 
 from __future__ import annotations
@@ -22,11 +21,13 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.aie.asm.modes import Shape
+from whisper_npu_cli.aie.asm.modes import Shape, Shuffle
 from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.aie.asm.values import Value
+from whisper_npu_cli.kernels.exp2 import X0, Exp2
 from whisper_npu_cli.kernels.layout import to_bfloat16
-from whisper_npu_cli.kernels.tile import CHUNK, PIECE, VECTOR, B, Tile
+from whisper_npu_cli.kernels.tile import CHUNK, PIECE, B, Tile
+from whisper_npu_cli.kernels.vectors import ONE, VECTOR, copy, everywhere, lane_mask, split
 
 ROWS, BLOCK_COLUMNS = 4, 8
 GRAIN = 64
@@ -35,17 +36,9 @@ MOST_COLUMNS = 4096
 FILLERS = 2
 HIGHEST = 2.0**15
 
-ONE = 0x3F80
-X0, FRACTION = np.float32(960), 14
-"""Bits after the point of an fp32 between 512 and 1024."""
 UNROLL_BITS, AT_LEAST = 1, 4
 """Blocks that a turn of the loop of exponentials makes, as a power of 2; turns at least."""
 LEAST_SUM = np.float32(2.0**-60)
-
-SHUFFLE_T16_4X8, SHUFFLE_T16_8X4 = 29, 28
-SHUFFLE_256_LO, SHUFFLE_256_HI = 10, 11
-SHUFFLE_64_LO, SHUFFLE_64_HI = 14, 15
-"""Numbers of vshuffle's modes (llvm-aie, aiev2_enums.h): lanes of 256 or 64 bits, interleaved."""
 
 
 class Word(IntEnum):
@@ -135,15 +128,14 @@ def softmax(p: Program, t: Tile) -> None:
     p.set_mode("crVaddSign", 0)
     p.set_mode("crSRSSign", 0)
     for _ in range(FILLERS):
-        t.b.take()
+        t.b.wait()
     others = t.place(0)
     with p.loop(t.parameter(Word.GROUPS), pipelined=False):
         chunks = t.parameter(Word.CHUNKS)
         with p.if_zero(others):
             _group(p, t, chunks)
-        with p.otherwise(), p.while_nonzero(chunks):
-            t.a.skip()
-            p.add(chunks, -1, to=chunks)
+        with p.otherwise():
+            t.a.skip_all(chunks)
         p.and_(p.add(others, -1), p.const(3), to=others)
     for _ in range(FILLERS):
         t.b.give()
@@ -178,10 +170,7 @@ def _send(p: Program, t: Tile, chunks: Value) -> None:
     source = p.const(B, name="sent")
     with p.loop(p.lshl(chunks, p.const(2)), pipelined=False):
         target, read = t.out.take(), p.pointer("b", source)
-        with p.loop(PIECE // VECTOR, independent=("b", "out")):
-            data = p.load_x(read)
-            p.vst(data.hi, target[32])
-            p.vst(data.lo, target.post(VECTOR))
+        copy(p, read, target, PIECE // VECTOR, ("b", "out"))
         t.out.give()
         p.add(source, p.const(PIECE), to=source)
 
@@ -199,8 +188,7 @@ def _unit(p: Program, t: Tile, unit: Value) -> None:
 def _cut(p: Program, t: Tile, unit: Value) -> None:
     """-inf to the columns that do not count."""
     nothing = p.vbcst_16(p.const(0xFF80))
-    select = p.new("r", "select", [f"r{n}" for n in range(16, 24)])
-    t.parameter(Word.MASK, select)
+    select = t.parameter(Word.MASK, lane_mask(p))
     pointer = p.pointer("b", p.add(unit, t.parameter(Word.LAST)))
     block = p.vector(512, "block")
     p.vld(pointer[32], to=block.hi)
@@ -221,10 +209,10 @@ def _largest(p: Program, unit: Value, blocks: Value) -> Value:
     top = p.vbcst_16(p.const(_bits(-HIGHEST)))
     with p.loop(blocks, at_least=GRAIN // BLOCK_COLUMNS):
         p.vmax_lt_bf16(top, p.load_x(pointer), to=[top, p.scalar("compared")])
-    top = p.vshuffle(top, top, p.const(SHUFFLE_T16_4X8))
+    top = p.vshuffle(top, top, p.const(Shuffle.T16_4X8))
     for distance in (32, 16, 8):
         top, _ = p.vmax_lt_bf16(top, p.vshift(top, top, p.const(distance)))
-    return p.vshuffle(top, top, p.const(SHUFFLE_T16_8X4))
+    return p.vshuffle(top, top, p.const(Shuffle.T16_8X4))
 
 
 def _bits(number: float) -> int:
@@ -232,33 +220,22 @@ def _bits(number: float) -> int:
     return int(to_bfloat16(np.array([number], np.float32))[0])
 
 
-def _everywhere(p: Program, pattern: int, width: int) -> Value:
-    """An accumulator of 512 or 1024 bits with the same 32 bits in all lanes."""
-    lanes, result = p.vbcst_32(p.const(pattern)), p.accumulator(width)
-    for part in (result.lo, result.hi) if width == 1024 else (result,):
-        p.vmov(lanes, to=part)
-    return result
-
-
 def _halves(p: Program, block: Value) -> tuple[Value, Value]:
     """Rows 0 and 1 of a block twice, rows 2 and 3 twice."""
-    low, high = p.const(SHUFFLE_256_LO), p.const(SHUFFLE_256_HI)
+    low, high = p.const(Shuffle.T256_2X2_LO), p.const(Shuffle.T256_2X2_HI)
     return p.vshuffle(block, block, low), p.vshuffle(block, block, high)
 
 
 def _exponentials(p: Program, unit: Value, blocks: Value, top: Value, lanes: Value) -> Value:
     """e^(x - top) in place; the sums of the rows, fp32 [4 rows][4 equal columns]."""
-    integers = p.product_mode(Shape.INT16_LANES_32)
     matrix = p.product_mode(Shape.BF16_4X8X4)
     parts = _log2e(p)
-    start = _everywhere(p, int(X0.view(np.int32)), 512)
+    start = everywhere(p, int(X0.view(np.int32)), 512)
     origin = p.accumulator(1024, "origin")
     for part, pair in zip((origin.lo, origin.hi), _halves(p, top), strict=True):
         p.vmac_f(start, pair, parts, lanes, to=part)
-    bias = _everywhere(p, int(X0.view(np.int32)) + (127 << FRACTION), 1024)
-    low_bits, curve, ones = (p.vbcst_16(p.const(n)) for n in (63, 75, ONE))
-    to_fraction, to_pattern = p.const(FRACTION - 6, p.new("s")), p.const(FRACTION - 7, p.new("s"))
-    total = _everywhere(p, int(LEAST_SUM.view(np.int32)), 512)
+    power, ones = Exp2.of(p), p.vbcst_16(p.const(ONE))
+    total = everywhere(p, int(LEAST_SUM.view(np.int32)), 512)
     read, write = p.pointer("b", unit), p.pointer("b", unit)
     turns = p.ashl(blocks, p.const(-UNROLL_BITS))
     with p.loop(turns, at_least=AT_LEAST, independent=("b",)):
@@ -270,15 +247,8 @@ def _exponentials(p: Program, unit: Value, blocks: Value, top: Value, lanes: Val
                 p.vld(read[half] if half else read.post(VECTOR), to=rows.lo)
                 p.vmsc_f(before, rows, parts, lanes, to=score.hi if half else score.lo)
         for score in scores:
-            i = p.vsub(bias, score, lanes)
             z, w = p.vector(512, "z"), p.vector(512, "w")
-            p.vsrs_s16_s32(i, to_fraction, to=z)
-            p.vband(z, low_bits, to=z)
-            p.vsub_16(low_bits, z, to=w)
-            p.vmin_ge_s16(z, w, to=[z, p.scalar("compared")])
-            p.vsub_16(curve, z, to=w)
-            p.vmsc(i, z, w, integers, to=i)
-            p.vsrs_d16_s32(i, to_pattern, to=w)
+            power.pattern(score, z, w, to=w)
             p.vmac_f(total, w, ones, matrix, to=total)
             p.vst(w.hi, write[32])
             p.vst(w.lo, write.post(VECTOR))
@@ -291,15 +261,7 @@ def _log2e(p: Program) -> Value:
     high = int(exact.view(np.uint32)) >> 16
     rest = _bits(float(exact - np.uint32(high << 16).view(np.float32)))
     lower, upper = p.vbcst_16(p.const(high)), p.vbcst_16(p.const(rest))
-    return p.vshuffle(lower, upper, p.const(SHUFFLE_256_LO))
-
-
-def _split(p: Program, value: Value, lanes: Value) -> Value:
-    """The bf16 of float32 lanes, and in the upper half those of what they leave."""
-    parts = p.vector(512, "parts")
-    p.vconv_bf16_fp32(value, to=parts.lo)
-    p.vconv_bf16_fp32(p.vsub_f(value, p.vconv_fp32_bf16(parts.lo), lanes), to=parts.hi)
-    return parts
+    return p.vshuffle(lower, upper, p.const(Shuffle.T256_2X2_LO))
 
 
 def _reciprocals(p: Program, total: Value, lanes: Value) -> tuple[Value, Value]:
@@ -307,10 +269,10 @@ def _reciprocals(p: Program, total: Value, lanes: Value) -> tuple[Value, Value]:
 
     Three steps r += r (1 - total r) from a guess by the bits, which is right to an eighth.
     """
-    divisor = _split(p, total, lanes)
+    divisor = split(p, total, lanes)
     guess = p.vsub_16(p.vbcst_16(p.const(0x7EF3)), divisor)
     r, error = p.vbcst_16(p.const(0)), p.vbcst_16(p.const(0))
-    one = _everywhere(p, int(np.float32(1).view(np.int32)), 512)
+    one = everywhere(p, int(np.float32(1).view(np.int32)), 512)
     better = p.accumulator(512, "better")
     p.vmov(p.vconv_fp32_bf16(guess.lo), to=better)
     with p.loop(3, pipelined=False):
@@ -318,9 +280,11 @@ def _reciprocals(p: Program, total: Value, lanes: Value) -> tuple[Value, Value]:
         p.vconv_bf16_fp32(better, to=r.hi)
         p.vconv_bf16_fp32(p.vmsc_f(one, divisor, r, lanes), to=error.lo)
         p.vmac_f(p.vconv_fp32_bf16(r.lo), r, error, lanes, to=better)
-    parts = _split(p, better, lanes)
-    high, low = (p.vshuffle(parts, parts, p.const(m)) for m in (SHUFFLE_64_LO, SHUFFLE_64_HI))
-    modes = p.const(SHUFFLE_256_LO), p.const(SHUFFLE_256_HI)
+    parts = split(p, better, lanes)
+    high, low = (
+        p.vshuffle(parts, parts, p.const(m)) for m in (Shuffle.T64_2X8_LO, Shuffle.T64_2X8_HI)
+    )
+    modes = p.const(Shuffle.T256_2X2_LO), p.const(Shuffle.T256_2X2_HI)
     return p.vshuffle(high, low, modes[0]), p.vshuffle(high, low, modes[1])
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.aie.asm.values import Value
+from whisper_npu_cli.kernels.vectors import VECTOR, copy, fill
 
 OWN = 0x70000
 """Where a core sees its own data memory (shared facts 4.9)."""
@@ -40,7 +41,6 @@ BANKS = {"header": 0, "work": 0, "out": 0, "side": 0, "a": 1, "b": 2, "c": 3}
 LOCKS = {"a_free": 0, "a_full": 1, "b_free": 2, "b_full": 3, "out_free": 4, "out_full": 5}
 """Lock numbers of a core tile; its own core sees them from 48 on."""
 OWN_LOCKS = 48
-VECTOR = 64
 
 
 @dataclass
@@ -60,9 +60,13 @@ class Ring:
     minus: Value
     one: Value
 
-    def take(self) -> Value:
-        """Wait until the current buffer is ours; a new pointer to it."""
+    def wait(self) -> None:
+        """Wait until the current buffer is ours."""
         self.p.acq(OWN_LOCKS + self.wanted, self.minus)
+
+    def take(self) -> Value:
+        """Wait for the current buffer; a new pointer to it."""
+        self.wait()
         return self.p.pointer(self.name, self.at)
 
     def give(self) -> None:
@@ -76,8 +80,14 @@ class Ring:
 
     def skip(self) -> None:
         """Let one object pass unread (of an input)."""
-        self.p.acq(OWN_LOCKS + self.wanted, self.minus)
+        self.wait()
         self.give()
+
+    def skip_all(self, count: Value) -> None:
+        """Let so many pass; `count`, 1 or more, is 0 afterwards."""
+        with self.p.while_nonzero(count):
+            self.skip()
+            self.p.add(count, -1, to=count)
 
 
 @dataclass
@@ -88,8 +98,6 @@ class Tile:
     a: Ring
     b: Ring
     out: Ring
-    minus: Value
-    one: Value
 
     @classmethod
     def of(cls, p: Program) -> Tile:
@@ -106,8 +114,6 @@ class Tile:
             ring("a", A, chunk, "a_full", "a_free"),
             ring("b", B, chunk, "b_full", "b_free"),
             ring("out", OUT, piece, "out_free", "out_full"),
-            minus,
-            one,
         )
 
     def parameter(self, number: int, to: Value | None = None) -> Value:
@@ -121,26 +127,12 @@ class Tile:
 
     def read_header(self) -> None:
         """Take the chunk that starts an operation: its header to HEADER, the payload to SIDE."""
-        p = self.p
-        self.b.take()
-        source = p.pointer("b", self.b.at)
-        _copy(p, source, p.pointer("header", HEADER), HEADER_BYTES // VECTOR)
-        _copy(p, source, p.pointer("side", SIDE), (CHUNK - HEADER_BYTES) // VECTOR)
+        p, source = self.p, self.b.take()
+        copy(p, source, p.pointer("header", HEADER), HEADER_BYTES // VECTOR)
+        copy(p, source, p.pointer("side", SIDE), (CHUNK - HEADER_BYTES) // VECTOR)
         self.b.give()
-
-
-def _copy(p: Program, source: Value, target: Value, vectors: int) -> None:
-    """Copy 64-byte vectors; both pointers move on."""
-    with p.loop(vectors):
-        data = p.load_x(source)
-        p.vst(data.hi, target[VECTOR // 2])
-        p.vst(data.lo, target.post(VECTOR))
 
 
 def clear_accumulators(p: Program) -> None:
     """Zeros to C: its first products ignore what it holds, but silicon and emulator read it."""
-    zero = p.vbcst_32(p.const(0))
-    c = p.pointer("c", C)
-    with p.loop(2 * CHUNK // VECTOR):
-        p.vst(zero.hi, c[VECTOR // 2])
-        p.vst(zero.lo, c.post(VECTOR))
+    fill(p, p.pointer("c", C), 0, 2 * CHUNK // VECTOR)

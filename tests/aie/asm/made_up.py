@@ -43,6 +43,8 @@ class Pool:
     draw: Callable
     program: Program
     values: dict[str, list[Value]] = field(default_factory=dict)
+    scalar_step: int = 4
+    """Bytes that a pointer moves on after a scalar."""
 
     def pick(self, kind: str) -> Value:
         return self.values[kind][self.draw(st.integers(0, len(self.values[kind]) - 1))]
@@ -105,7 +107,7 @@ def load(pool: Pool) -> None:
     p = pool.program
     match pool.draw(st.integers(0, 4)):
         case 0:
-            pool.add(p.lda(address(pool, 4), to=p.scalar("loaded")))
+            pool.add(p.lda(address(pool, pool.scalar_step), to=p.scalar("loaded")))
         case 1:
             pool.add(p.load_x(pool.pick("p"), 64, to=_into(pool, "x")))
         case 2:
@@ -120,7 +122,7 @@ def store(pool: Pool) -> None:
     p = pool.program
     match pool.draw(st.integers(0, 4)):
         case 0:
-            p.st(pool.pick("r"), address(pool, 4))
+            p.st(pool.pick("r"), address(pool, pool.scalar_step))
         case 1:
             p.vst_conv_bf16_fp32(pool.pick("bm"), address(pool))
         case 2:

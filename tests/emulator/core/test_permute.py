@@ -7,6 +7,8 @@ from core_bench import bench, from_lanes, lanes_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from whisper_npu_cli.aie.asm.modes import Shuffle
+
 VECTORS = st.binary(min_size=64, max_size=64)
 
 # llvm-aie's aiev2_enums.h, T<bits>_<rows>x<columns>; written out again on purpose
@@ -23,6 +25,13 @@ MODES = {
     41: (16, 2, 4, 0), 42: (16, 8, 2, 0), 43: (16, 2, 8, 0), 44: (16, 16, 2, 0),
     45: (16, 2, 16, 0), 46: (8, 8, 4, 0), 47: (8, 4, 8, 0),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", Shuffle)
+def test_the_assembler_names_modes_by_what_they_do(mode):
+    bits, rows, columns, half = MODES[mode]
+    whole = bits * rows * columns == 1024
+    assert mode.name == f"T{bits}_{rows}X{columns}" + ("_LO", "_HI")[half] * whole
 
 
 def transposed(data: bytes, bits: int, rows: int, columns: int) -> bytes:

@@ -132,42 +132,19 @@ class OneAtATime:
 # ---------------------------------------------------------------------- programs
 
 
-def address(pool: Any):
-    pointer = pool.pick("p")
-    choice = pool.draw(st.integers(0, 2))
-    if choice == 0:
-        return pointer.post(pool.pick("m"))
-    return pointer.post(32) if choice == 1 else pointer[32 * pool.draw(st.integers(0, 3))]
-
-
-def load(pool: Any) -> None:
-    p = pool.program
-    match pool.draw(st.integers(0, 4)):
-        case 0:
-            pool.add(p.lda(address(pool), to=p.scalar("loaded")))
-        case 1:
-            pool.add(p.load_x(pool.pick("p"), 64, to=made_up._into(pool, "x")))
-        case 2:
-            pool.add(p.vlda_conv_fp32_bf16(address(pool), to=made_up._into(pool, "bm")))
-        case 3:
-            pool.add(p.vlda_ups_s32_s8(pool.pick("s"), address(pool), to=made_up._into(pool, "cm")))
-        case _:
-            pool.add(p.vld(address(pool), to=made_up._into(pool, "w")))
-
-
 def store(pool: Any) -> None:
     p = pool.program
     match pool.draw(st.integers(0, 4)):
         case 0:
-            p.st(pool.pick("r"), address(pool))
+            p.st(pool.pick("r"), made_up.address(pool))
         case 1:
-            p.vst_conv_bf16_fp32(pool.pick("bm"), address(pool))
+            p.vst_conv_bf16_fp32(pool.pick("bm"), made_up.address(pool))
         case 2:
-            p.vst_srs_s8_s32(pool.pick("cm"), pool.pick("s"), address(pool))
+            p.vst_srs_s8_s32(pool.pick("cm"), pool.pick("s"), made_up.address(pool))
         case 3:
             p.st_s8(pool.pick("r"), pool.pick("p").post(pool.pick("m")))
         case _:
-            p.vst(pool.pick("w"), address(pool))
+            p.vst(pool.pick("w"), made_up.address(pool))
 
 
 def vector(pool: Any) -> None:
@@ -210,13 +187,14 @@ def accumulate(pool: Any) -> None:
             pool.add(p.vadd_f(pool.pick("bm"), pool.pick("bm"), floating))
 
 
-MENU = (made_up.scalar, load, load, store, vector, vector, accumulate, accumulate)
+MENU = (made_up.scalar, made_up.load, made_up.load, store, vector, vector, accumulate, accumulate)
 
 
 @st.composite
 def programs(draw) -> Program:
     """Straight code, a loop that may be pipelined or unrolled, and a branch."""
     pool = made_up.start(draw)
+    pool.scalar_step = 32  # so that vectors stay aligned
     p = pool.program
     made_up.operations(pool, 8, MENU)
     unroll = draw(st.sampled_from((1, 1, 2)))

@@ -32,6 +32,29 @@ class Saturation(IntEnum):
     SYMMETRIC = 3
 
 
+class Shuffle(IntEnum):
+    """Modes of vshuffle that kernels use (llvm-aie, aiev2_enums.h).
+
+    T<bits>_<rows>X<columns> transposes a matrix of elements: both operands one after the other
+    where it has 1024 bits (LO and HI name the half of the result), else each such block of the
+    first.
+    """
+
+    T64_8X2_LO = 6
+    T64_8X2_HI = 7
+    T128_4X2_LO = 8
+    T128_4X2_HI = 9
+    T256_2X2_LO = 10
+    T256_2X2_HI = 11
+    T64_2X8_LO = 14
+    T64_2X8_HI = 15
+    T16_8X4 = 28
+    T16_4X8 = 29
+    T16_4X4 = 39
+    T16_16X2 = 44
+    T16_2X16 = 45
+
+
 class Shape(Enum):
     """What one multiplier instruction computes: (accumulator lanes, operands, variant).
 
