@@ -132,6 +132,7 @@ def _scale(p: Program, panel: Value, scales: Value) -> None:
     p.mov(scales, to=exponents)
     p.padd(exponents.post(VECTOR))
     factor, added = (p.new("x", name, [f"x{n}"]) for n, name in enumerate(("factor", "added")))
+    values = [p.new("bm", "value", [name]) for name in ("bml8", "bmh8")]
     with p.loop(2 * product_int8.BLOCKS, independent=("c",)):
         for last in (False, True):
             x = p.accumulator(1024, "x")
@@ -143,13 +144,15 @@ def _scale(p: Program, panel: Value, scales: Value) -> None:
             p.vsrs_s16_s32(p.vmsc(x, h, unit, lanes), none, to=l)
             high, low = p.vmac(high_start, h, m, lanes), p.vmac(low_start, l, m, lanes)
             above, below = p.vector(512, "above"), p.vector(512, "below")
-            for big, small, a, b in (
-                (high.lo, low.lo, above.lo, below.lo),
-                (high.hi, low.hi, above.hi, below.hi),
+            for big, small, a, b, value in (
+                (high.lo, low.lo, above.lo, below.lo, values[0]),
+                (high.hi, low.hi, above.hi, below.hi, values[1]),
             ):
-                value = p.vadd_f(p.vsub_f(big, both, plain), small, plain)
+                p.vsub_f(big, both, plain, to=value)
+                p.vadd_f(value, small, plain, to=value)
                 p.vconv_bf16_fp32(value, to=a)
-                p.vconv_bf16_fp32(p.vsub_f(value, p.vconv_fp32_bf16(a), plain), to=b)
+                p.vsub_f(value, p.vconv_fp32_bf16(a), plain, to=value)
+                p.vconv_bf16_fp32(value, to=b)
             e = p.load_x(exponents, rows[1] if last else 0)
             group = p.vector(512, "group")
             p.vld(column[32], to=group.hi)
