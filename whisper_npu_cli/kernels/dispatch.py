@@ -39,7 +39,8 @@ def dispatch(placed: Placement, operations: Sequence[Sequence[Transfer]]) -> tup
     """
     work = _Dispatch(placed)
     for transfers in operations:
-        work.prefetch(transfers)
+        if work.current:
+            work.prefetch(transfers)
         work.settle()
         work.run(transfers)
     work.settle()

@@ -84,17 +84,20 @@ def gemm_int8(p: Program, t: Tile) -> None:
 
 def _finish(p: Program, t: Tile, panel: Value, order_at: Value) -> None:
     """From the sums in C to pieces."""
-    wanted = t.parameter(Word.FORMAT)
-    raw = p.add(wanted, -Format.INT32)
+    wanted, active = t.parameter(Word.FORMAT), t.parameter(gemm.Word.GELU)
+    more = p.or_(p.or_(wanted, active), t.parameter(gemm.Word.RESIDUAL))
     scales = t.a.take()
-    with p.if_nonzero(raw):
-        _scale(p, panel, scales)
+    with p.if_zero(more):
+        _scale(p, panel, scales, rounded=True)
+    with p.otherwise(), p.if_nonzero(p.add(wanted, -Format.INT32)):
+        _scale(p, panel, scales, rounded=False)
     t.a.give()
-    with p.if_nonzero(t.parameter(gemm.Word.GELU)):
+    with p.if_nonzero(active):
         gelu(p, p.const(ZEROS))
     with p.if_zero(wanted):
-        zeros = p.const(ZEROS, name="zeros")
-        gemm.add_bias_and_residual(p, t, zeros, p.product_mode(Shape.BF16_4X8X4))
+        with p.if_nonzero(more):
+            zeros = p.const(ZEROS, name="zeros")
+            gemm.add_bias_and_residual(p, t, zeros, p.product_mode(Shape.BF16_4X8X4))
         order = p.lda(p.pointer("header", order_at)[0], to=p.scalar("order"))
         gemm.write_tile(p, t, order)
     with p.otherwise():
@@ -104,8 +107,11 @@ def _finish(p: Program, t: Tile, panel: Value, order_at: Value) -> None:
             _write_words(p, t)
 
 
-def _scale(p: Program, panel: Value, scales: Value) -> None:
-    """C from int32 to fp32, blocks of 4 x 8 to two of 4 x 4; times scales, plus bias."""
+def _scale(p: Program, panel: Value, scales: Value, rounded: bool) -> None:
+    """C from int32 to fp32, blocks of 4 x 8 to two of 4 x 4; times scales, plus bias.
+
+    rounded: to bf16, where gemm.write_tile wants it, tile n of a block of 512 bytes at 32 n.
+    """
     p.banks.update(sums=BANKS["c"])  # in place: nothing is read after its result is written
     lanes = p.product_mode(Shape.INT16_LANES_32)
     matrix = p.product_mode(Shape.BF16_4X8X4)
@@ -128,6 +134,7 @@ def _scale(p: Program, panel: Value, scales: Value) -> None:
         )
         for _ in range(2)
     ]
+    beyond = p.dimensions(step=32 + C_BLOCK // 2, inner=32, count=2)
     exponents = p.pointer("a")
     p.mov(scales, to=exponents)
     p.padd(exponents.post(VECTOR))
@@ -163,8 +170,11 @@ def _scale(p: Program, panel: Value, scales: Value) -> None:
                 p.vshift(group, group, p.const(16 * n), to=added)
                 scaled = p.vmul_f(p.vshuffle(above, below, half), factor, pairs)
                 p.vmac_f(scaled, two_ones, added, matrix, to=scaled)
-                p.vst(scaled.lo, target.post(32))
-                p.vst(scaled.hi, target.post(32))
+                if rounded:
+                    p.vst_conv_bf16_fp32(scaled, target.post(beyond if last and n else 32))
+                else:
+                    p.vst(scaled.lo, target.post(32))
+                    p.vst(scaled.hi, target.post(32))
 
 
 def _first_words(p: Program) -> Value:

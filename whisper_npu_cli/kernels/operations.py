@@ -115,14 +115,18 @@ class Product:
         return words
 
     def transfers(self) -> list[Transfer]:
-        """What the host has to move, in the order in which it should start."""
+        """What the host has to move, in the order in which it should start.
+
+        Cores find their work sooner where the weights come before the room for results. With a
+        residual they come in many parts, which must not take up all descriptors.
+        """
         first = [self._weights(c, 0, CHUNK) for c in range(NETS)]
         heads = [Transfer(f"b{c}", (p,)) for c, p in enumerate(first)]
-        return [
-            *heads,
-            *self._left(),
-            *(t for n in range(self.panels) for t in (*self._results(n), *self._right(n))),
-        ]
+        found = [*heads, *self._left()]
+        for n in range(self.panels):
+            parts = self._right(n), self._results(n)
+            found += [t for part in (parts if self.residual is None else parts[::-1]) for t in part]
+        return found
 
     def _weights(self, column: int, start: int, size: int) -> Piece:
         at = self.weights.offset + column * self.column_bytes + start
