@@ -201,7 +201,7 @@ def test_int8_results_round_to_even_and_saturate() -> None:
     found = product.run(left >> 2, right >> 3, 1.0, columns)
     wanted = exact(left >> 2, right >> 3) * columns.astype(np.float64) / 2
     np.testing.assert_array_equal(found, np.clip(np.rint(wanted), -128, 127))
-    assert (wanted % 1 == 0.5).sum() > 1000
+    assert (wanted % 1 == 0.5).sum() > 500
 
 
 def test_int8_results_for_any_steps() -> None:
@@ -211,7 +211,7 @@ def test_int8_results_for_any_steps() -> None:
     product = Product(300, 384, 300, Format.INT8, steps=0.123)
     found = product.run(left, right, rows, columns)
     wanted = exact(left, right) * rows[:, None].astype(np.float64) * columns * 0.123
-    assert (np.abs(np.clip(wanted, -128, 127) - found) <= 0.51).all()
+    assert (np.abs(np.clip(wanted, -128, 127) - found) <= 0.505).all()
 
 
 def test_a_feed_forward_layer_stays_in_int8() -> None:
