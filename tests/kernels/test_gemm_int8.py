@@ -217,7 +217,9 @@ def test_int8_results_for_any_steps() -> None:
 def test_a_feed_forward_layer_stays_in_int8() -> None:
     """act(x W + b) V with the activations of the middle as int8, in one launch."""
     rng = np.random.default_rng(14)
-    x, w, v = (rng.standard_normal(s).astype(np.float32) for s in ((256, 200), (200, 256), (256, 64)))
+    x, w, v = (
+        rng.standard_normal(s).astype(np.float32) for s in ((256, 200), (200, 256), (256, 64))
+    )
     w, v = w / np.sqrt(200), v / 16
     bias = rng.standard_normal(256).astype(np.float32)
     left, rows = layout_int8.quantise(x)

@@ -129,9 +129,7 @@ def _scale(p: Program, panel: Value, scales: Value, rounded: bool) -> None:
     column = p.pointer("side", panel)
     columns = p.dimensions(step=GROUP - PANEL, inner=-GROUP, count=2, middle=GROUP, middle_count=4)
     rows = [
-        p.dimensions(
-            step=ROW_SCALES, inner=ROW_SCALES, count=2, middle=-ROW_SCALES, middle_count=4
-        )
+        p.dimensions(step=ROW_SCALES, inner=ROW_SCALES, count=2, middle=-ROW_SCALES, middle_count=4)
         for _ in range(2)
     ]
     beyond = p.dimensions(step=32 + C_BLOCK // 2, inner=32, count=2)
@@ -146,10 +144,10 @@ def _scale(p: Program, panel: Value, scales: Value, rounded: bool) -> None:
             for quarter in (x.lo.lo, x.lo.hi, x.hi.lo, x.hi.hi):
                 p.vlda(source.post(32), to=quarter)
             m = p.load_x(scales, rows[0] if last else 0)
-            h, l = p.vector(512, "h"), p.vector(512, "l")
-            p.vsrs_s16_s32(x, digit, to=h)
-            p.vsrs_s16_s32(p.vmsc(x, h, unit, lanes), none, to=l)
-            high, low = p.vmac(high_start, h, m, lanes), p.vmac(low_start, l, m, lanes)
+            upper, lower = p.vector(512, "upper"), p.vector(512, "lower")
+            p.vsrs_s16_s32(x, digit, to=upper)
+            p.vsrs_s16_s32(p.vmsc(x, upper, unit, lanes), none, to=lower)
+            high, low = p.vmac(high_start, upper, m, lanes), p.vmac(low_start, lower, m, lanes)
             above, below = p.vector(512, "above"), p.vector(512, "below")
             for big, small, a, b, value in (
                 (high.lo, low.lo, above.lo, below.lo, values[0]),

@@ -107,7 +107,11 @@ class Activations:
             for number in range(self.passes):
                 starts[self.row(net, number)] = self.start(net, number)
         columns = np.arange(self.columns) * self.column_step
-        return starts[:, None, None] + columns[None, :, None] + np.arange(self.pieces) * self.piece_step
+        return (
+            starts[:, None, None]
+            + columns[None, :, None]
+            + np.arange(self.pieces) * self.piece_step
+        )
 
     def scatter(self, pieces: NDArray[Any]) -> NDArray[Any]:
         """The memory (`size` bytes) that holds pieces [rows, columns, pieces, ...] of any type."""

@@ -1,4 +1,4 @@
-"""The second overlay: int8 products and softmax of rows, on the streams of kernels/transformer.py."""
+"""The second overlay: int8 products and softmax of rows, with the streams of the first one."""
 
 from __future__ import annotations
 
