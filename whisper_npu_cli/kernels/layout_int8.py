@@ -7,6 +7,8 @@ columns of tiles with the scales of its rows.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -130,7 +132,7 @@ def unpack_int32(where: Activations, memory: NDArray[np.uint8]) -> NDArray[np.in
     return _unpack_words(where, memory.view(np.int32), 8)
 
 
-def _unpack_words(where: Activations, memory: NDArray, block: int) -> NDArray:
+def _unpack_words(where: Activations, memory: NDArray[Any], block: int) -> NDArray[Any]:
     """A piece is [4 groups of 16 columns][2 groups of 4 rows][16 / block][4][block]."""
     shape = (where.rows, where.columns, WORD_PIECES, 4, 2, 16 // block, 4, block)
     full = where.gather(memory).reshape(shape).transpose(0, 2, 4, 6, 1, 3, 5, 7)

@@ -68,7 +68,7 @@ class RowSoftmax:
         size = CHUNK * (1 + softmax.FILLERS)
         given = Piece(self.weights.argument, linear(size, self.weights.offset))
         heads = [Transfer(f"b{c}", (given,)) for c in range(NETS)]
-        rows = [Transfer(f"a{n}", (p,), depends=True) for n, p in enumerate(self._parts(NETS))]
+        rows = [Transfer(f"a{n}", (p,)) for n, p in enumerate(self._parts(NETS))]
         outs = [
             Transfer(f"out{n // 2}{n % 2}", (p,), token=True)
             for n, p in enumerate(self._parts(2 * NETS))
