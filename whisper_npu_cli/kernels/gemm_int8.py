@@ -24,7 +24,6 @@ from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.aie.asm.values import Value
 from whisper_npu_cli.kernels import gemm, product_int8
 from whisper_npu_cli.kernels.gelu import gelu
-from whisper_npu_cli.kernels.product import C_BLOCK
 from whisper_npu_cli.kernels.tile import BANKS, HEADER, PIECE, SIDE, C, Tile
 from whisper_npu_cli.kernels.vectors import VECTOR, everywhere, split
 
@@ -84,22 +83,15 @@ def gemm_int8(p: Program, t: Tile) -> None:
 
 def _finish(p: Program, t: Tile, panel: Value, order_at: Value) -> None:
     """From the sums in C to pieces."""
-    wanted, active = t.parameter(Word.FORMAT), t.parameter(gemm.Word.GELU)
-    more = p.or_(p.or_(wanted, active), t.parameter(gemm.Word.RESIDUAL))
+    wanted = t.parameter(Word.FORMAT)
     scales = t.a.take()
-    with p.if_zero(more):
-        _scale(p, panel, scales, rounded=True)
-    with p.otherwise(), p.if_nonzero(p.add(wanted, -Format.INT32)):
-        _scale(p, panel, scales, rounded=False)
+    with p.if_nonzero(p.add(wanted, -Format.INT32)):
+        _scale(p, panel, scales)
     t.a.give()
-    with p.if_nonzero(active):
+    with p.if_nonzero(t.parameter(gemm.Word.GELU)):
         gelu(p, p.const(ZEROS))
     with p.if_zero(wanted):
-        with p.if_nonzero(more):
-            zeros = p.const(ZEROS, name="zeros")
-            gemm.add_bias_and_residual(p, t, zeros, p.product_mode(Shape.BF16_4X8X4))
-        order = p.lda(p.pointer("header", order_at)[0], to=p.scalar("order"))
-        gemm.write_tile(p, t, order)
+        gemm.finish(p, t, p.const(ZEROS), order_at)
     with p.otherwise():
         with p.if_zero(p.add(wanted, -Format.INT8)):
             _write_int8(p, t)
@@ -107,11 +99,8 @@ def _finish(p: Program, t: Tile, panel: Value, order_at: Value) -> None:
             _write_words(p, t)
 
 
-def _scale(p: Program, panel: Value, scales: Value, rounded: bool) -> None:
-    """C from int32 to fp32, blocks of 4 x 8 to two of 4 x 4; times scales, plus bias.
-
-    rounded: to bf16, where gemm.write_tile wants it, tile n of a block of 512 bytes at 32 n.
-    """
+def _scale(p: Program, panel: Value, scales: Value) -> None:
+    """C from int32 to fp32, blocks of 4 x 8 to two of 4 x 4; times scales, plus bias."""
     p.banks.update(sums=BANKS["c"])  # in place: nothing is read after its result is written
     lanes = p.product_mode(Shape.INT16_LANES_32)
     matrix = p.product_mode(Shape.BF16_4X8X4)
@@ -132,7 +121,6 @@ def _scale(p: Program, panel: Value, scales: Value, rounded: bool) -> None:
         p.dimensions(step=ROW_SCALES, inner=ROW_SCALES, count=2, middle=-ROW_SCALES, middle_count=4)
         for _ in range(2)
     ]
-    beyond = p.dimensions(step=32 + C_BLOCK // 2, inner=32, count=2)
     exponents = p.pointer("a")
     p.mov(scales, to=exponents)
     p.padd(exponents.post(VECTOR))
@@ -168,11 +156,8 @@ def _scale(p: Program, panel: Value, scales: Value, rounded: bool) -> None:
                 p.vshift(group, group, p.const(16 * n), to=added)
                 scaled = p.vmul_f(p.vshuffle(above, below, half), factor, pairs)
                 p.vmac_f(scaled, two_ones, added, matrix, to=scaled)
-                if rounded:
-                    p.vst_conv_bf16_fp32(scaled, target.post(beyond if last and n else 32))
-                else:
-                    p.vst(scaled.lo, target.post(32))
-                    p.vst(scaled.hi, target.post(32))
+                p.vst(scaled.lo, target.post(32))
+                p.vst(scaled.hi, target.post(32))
 
 
 def _first_words(p: Program) -> Value:
