@@ -132,6 +132,15 @@ def unpack_int32(where: Activations, memory: NDArray[np.uint8]) -> NDArray[np.in
     return _unpack_words(where, memory.view(np.int32), 8)
 
 
+def pack_int32(where: Activations, sums: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The reverse of unpack_int32."""
+    shape = (where.rows, WORD_PIECES, 2, 4, where.columns, 4, 2, 8)
+    full = np.zeros((where.rows * TILE, where.columns * TILE), np.int32)
+    full[: sums.shape[0], : sums.shape[1]] = sums
+    # row tile, piece, rows by 4, row, column tile, columns by 16, by 8, column
+    return where.scatter(full.reshape(shape).transpose(0, 4, 1, 5, 2, 6, 3, 7))
+
+
 def _unpack_words(where: Activations, memory: NDArray[Any], block: int) -> NDArray[Any]:
     """A piece is [4 groups of 16 columns][2 groups of 4 rows][16 / block][4][block]."""
     shape = (where.rows, where.columns, WORD_PIECES, 4, 2, 16 // block, 4, block)

@@ -55,6 +55,13 @@ class RowSoftmax:
         parts = (matrix[n * self.net_rows : (n + 1) * self.net_rows] for n in range(NETS))
         return np.concatenate([self.work.pack(part).ravel() for part in parts])
 
+    def pack_result(self, matrix: NDArray[np.float32]) -> NDArray[np.uint16]:
+        """The reverse of unpack_result, for as many rows as there is room for."""
+        work = self.work
+        groups = self.pack_source(matrix).reshape(NETS, work.rounds, NETS, -1)
+        streams = groups.transpose(2, 0, 1, 3).reshape(NETS, 2, 2, -1, PIECE // 2)
+        return streams.transpose(0, 1, 3, 2, 4).ravel()
+
     def unpack_result(self, memory: NDArray[np.uint16]) -> NDArray[np.float32]:
         """The result, float32[rows, columns], from its memory (uint16, `size` bytes)."""
         work = self.work
