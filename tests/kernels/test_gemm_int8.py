@@ -11,12 +11,18 @@ from array_bench import ArrayBench
 from numpy.typing import NDArray
 
 from whisper_npu_cli.aie.array.design import DesignError
-from whisper_npu_cli.kernels import layout_int8, transformer_int8
+from whisper_npu_cli.aie.asm.link import compile_program
+from whisper_npu_cli.aie.asm.modes import Rounding, Saturation
+from whisper_npu_cli.aie.asm.program import Program
+from whisper_npu_cli.aie.asm.values import Value
+from whisper_npu_cli.aie.asm.verify import verify
+from whisper_npu_cli.kernels import gemm, layout_int8, transformer_int8
 from whisper_npu_cli.kernels.dispatch import dispatch
-from whisper_npu_cli.kernels.gemm_int8 import Format
+from whisper_npu_cli.kernels.gemm_int8 import Format, Word, gemm_int8
 from whisper_npu_cli.kernels.layout import PIECES, Activations, Order, from_bfloat16, to_bfloat16
 from whisper_npu_cli.kernels.operations import Weights, columns_of
 from whisper_npu_cli.kernels.operations_int8 import GemmInt8
+from whisper_npu_cli.kernels.tile import BANKS, Tile
 
 Bytes = NDArray[np.int8]
 Vector = NDArray[np.float32]
@@ -297,3 +303,21 @@ def test_whisper_s_shapes_make_valid_launches(width: int) -> None:
                     left, Weights(1, 0), k // 128, columns_of(result), residual, format=form
                 )
                 assert len(dispatch(placed, [work.transfers()] * 2)) > 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", [Format.FP32, Format.INT8, Format.INT32])
+def test_program_stands_up_to_the_checker(form: Format, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Schedule against operations, on numbers without meaning."""
+    numbers = {gemm.Word.PANELS: 1, gemm.Word.ROWS: 1, gemm.Word.CHUNKS: 2, Word.FORMAT: form}
+
+    def parameter(t: Tile, number: int, to: Value | None = None) -> Value:
+        return t.p.const(numbers.get(number, 0), to)
+
+    monkeypatch.setattr(Tile, "parameter", parameter)
+    p = Program("gemm_int8", BANKS)
+    p.rounding(Rounding.HALF_TO_EVEN)
+    p.saturation(Saturation.SATURATE)
+    gemm_int8(p, Tile.of(p))
+    code = compile_program(p)
+    assert verify(p, code.assembly, inputs=code.inputs, origins=code.origins, most=10**6) > 0
