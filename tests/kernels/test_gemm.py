@@ -42,7 +42,7 @@ class Product:
         end = self.left.size + self.result.size
         self.residual = replace(self.result, offset=end) if residual else None
         self.work = Gemm(self.left, Weights(1, 0), tiles(k), columns_of(self.result), self.residual)
-        self.bench = ArrayBench(end + self.result.size, 4 * self.work.column_bytes)
+        self.bench = ArrayBench(end + self.result.size, self.work.size)
 
     def run(
         self, left: Matrix, right: Matrix, bias: Matrix, residual: Matrix | None = None

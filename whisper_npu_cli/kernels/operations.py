@@ -90,6 +90,11 @@ class Gemm:
         """Memory of the right operand for one column of cores."""
         return CHUNK * (1 + self.panels * self.depth)
 
+    @property
+    def size(self) -> int:
+        """Bytes of the headers and the right operand."""
+        return NETS * self.column_bytes
+
     def header(self, column: int, bias: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The first chunk of net B of a column; bias is float32[64 * columns of tiles]."""
         words = [0] * (HEADER_BYTES // 4)
@@ -188,7 +193,7 @@ class Gemm:
 
 @dataclass(frozen=True)
 class LayerNorm:
-    """result = normalised rows of source, times gamma, plus beta; `columns` of them count.
+    """result = normalised rows of source, times gamma, plus beta.
 
     The source is in the order PAIRS, the result in the order STREAM.
     """
@@ -196,24 +201,30 @@ class LayerNorm:
     source: Activations
     result: Activations
     weights: Weights
-    columns: int
-    column_bytes: ClassVar[int] = 3 * CHUNK
+    size: ClassVar[int] = (NETS + 2) * CHUNK
+    """Bytes of the headers, gamma and beta."""
 
     @property
     def work(self) -> layer_norm.LayerNorm:
         """What each net has to do."""
-        return layer_norm.LayerNorm(self.source.passes, self.columns)
+        return layer_norm.LayerNorm(self.source.passes, TILE * self.source.columns)
 
     def pack(self, gamma: NDArray[np.float32], beta: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Header, gamma and beta (float32[columns]): uint8[1, bytes], the same for all columns."""
+        """Headers of the columns of cores, gamma and beta (float32[columns]): uint8[size]."""
         work = self.work
-        head = _header(work.words(Operation.LAYER_NORM))
-        return np.concatenate([head, work.parameters(gamma, beta).view(np.uint8).ravel()])[None]
+        heads = [_header(work.words(Operation.LAYER_NORM, c)) for c in range(NETS)]
+        return np.concatenate([*heads, work.parameters(gamma, beta).view(np.uint8).ravel()])
 
     def transfers(self) -> list[Transfer]:
         """What the host has to move, in the order in which it should start."""
-        given = Piece(self.weights.argument, linear(self.column_bytes, self.weights.offset))
-        heads = [Transfer(f"b{c}", (given,)) for c in range(NETS)]
+        heads = []
+        for c in range(NETS):
+            spans = (c * CHUNK, CHUNK), (NETS * CHUNK, 2 * CHUNK)
+            pieces = [
+                Piece(self.weights.argument, linear(size, self.weights.offset + at))
+                for at, size in spans
+            ]
+            heads.append(Transfer(f"b{c}", tuple(pieces)))
         rows = [self._rows(net) for net in range(NETS)]
         return [*heads, *rows, *(self._results(c, j) for j in range(2) for c in range(NETS))]
 
@@ -223,7 +234,7 @@ class LayerNorm:
         Units of all row tiles lie at the same distance: the pieces of two row tiles alternate.
         """
         source = self.source
-        sizes = (PIECES * source.passes, source.padded, PIECE_WORDS)
+        sizes = (PIECES * source.passes, source.columns, PIECE_WORDS)
         strides = (source.piece_step, source.column_step, 1)
         access = Access(sizes, strides, source.offset // 4 + source.start(net, 0))
         piece = Piece(source.argument, access)
@@ -232,7 +243,7 @@ class LayerNorm:
     def _results(self, column: int, j: int) -> Transfer:
         """Piece `column` of all tiles of two nets, by turns."""
         result = self.result
-        sizes = (result.passes * result.padded, 2, PIECE_WORDS)
+        sizes = (result.passes * result.columns, 2, PIECE_WORDS)
         strides = (TILE_WORDS, result.start(1, 0), 1)
         start = result.offset // 4 + result.start(2 * j, 0) + column * PIECE_WORDS
         piece = Piece(result.argument, Access(sizes, strides, start))
@@ -282,7 +293,8 @@ class Attention:
     scratch: Target
     weights: Weights
     valid: int
-    column_bytes: ClassVar[int] = CHUNK
+    size: ClassVar[int] = CHUNK
+    """Bytes of the header."""
 
     @property
     def steps(self) -> int:
@@ -290,13 +302,13 @@ class Attention:
         return -(-self.keys.heads * self.queries.passes // NETS)
 
     def pack(self) -> NDArray[np.uint8]:
-        """The header, uint8[1, bytes], the same for all columns."""
+        """The header, uint8[size], the same for all columns."""
         words = [0] * (len(attention.Word) + 1)
         words[0] = Operation.ATTENTION
         words[attention.Word.STEPS] = self.steps
         words[attention.Word.PAIRS] = self.keys.rows // 2
         words[attention.Word.VALID] = self.valid
-        return _header(words)[None]
+        return _header(words)
 
     def transfers(self) -> list[Transfer]:
         """What the host has to move, in the order in which it should start."""
