@@ -46,8 +46,8 @@ ROW_SCALES = 256
 class Word(IntEnum):
     """Words of the header besides those of kernels/gemm.py."""
 
-    FORMAT = 6
-    STEPS = 7
+    FORMAT = 7
+    STEPS = 8
     """INT8: a result's steps for each 1, as two bf16 that add up to it."""
 
 

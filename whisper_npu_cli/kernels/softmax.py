@@ -27,7 +27,7 @@ from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.aie.asm.values import Value
 from whisper_npu_cli.kernels.exp2 import X0, Exp2
 from whisper_npu_cli.kernels.layout import to_bfloat16
-from whisper_npu_cli.kernels.tile import CHUNK, PIECE, B, Tile
+from whisper_npu_cli.kernels.tile import CHUNK, PIECE, B, Place, Tile
 from whisper_npu_cli.kernels.vectors import ONE, VECTOR, copy, everywhere, lane_mask, split
 
 ROWS, BLOCK_COLUMNS = 4, 8
@@ -151,17 +151,13 @@ def softmax(p: Program, t: Tile) -> None:
     p.set_mode("crSRSSign", 0)
     for _ in range(FILLERS):
         t.b.wait()
-    chunks, rounds, column = t.parameter(Word.CHUNKS), t.parameter(Word.ROUNDS), t.place(0)
-    first = p.mul(column, chunks)
+    chunks, rounds = t.parameter(Word.CHUNKS), t.parameter(Word.ROUNDS)
+    first = p.mul(t.place(Place.COLUMN), chunks)
     others = p.sub(p.mul(p.mul(rounds, chunks), p.const(3)), first, to=p.scalar("others"))
-    with p.while_nonzero(first):
-        t.a.skip()
-        p.add(first, -1, to=first)
+    t.a.skip_all(first)
     with p.loop(rounds, pipelined=False):
         _group(p, t, others)
-    with p.while_nonzero(others):
-        t.a.skip()
-        p.add(others, -1, to=others)
+    t.a.skip_all(others)
     for _ in range(FILLERS):
         t.b.give()
 
