@@ -23,6 +23,8 @@ from whisper_npu_cli.emulator.state import (
     RING,
     T_CORE_RUN,
     T_CORE_STOP,
+    T_CORE_WAIT,
+    T_CORE_WAITED,
     Layout,
     State,
 )
@@ -127,12 +129,16 @@ class Cores:
         """Run one core until it asks for something, at most STRETCH cycles and to `until`."""
         tile = self._layout.cores[agent - len(self._layout.channels)]
         core, row = self.cores[tile], self._state.cores[self._layout.core_index[tile]]
-        pending = self._pending.pop(tile, None)
-        if pending is not None and not self._answer(tile, core, row, agent, pending):
-            return
-        self._note(core, agent, T_CORE_RUN)
+        pending, asked = self._pending.pop(tile, None), core.cycle
+        if pending is not None:
+            if not self._answer(tile, core, row, agent, pending):
+                return
+            if core.cycle > asked and pending not in (Reason.ACQUIRE, Reason.RELEASE):
+                self._note(asked, agent, T_CORE_WAIT, pending)
+                self._note(core.cycle, agent, T_CORE_WAITED, pending)
+        self._note(core.cycle, agent, T_CORE_RUN, core.pc)
         reason = core.run(min(until, core.cycle + STRETCH))
-        self._note(core, agent, T_CORE_STOP)
+        self._note(core.cycle, agent, T_CORE_STOP, core.pc)
         cycle = core.cycle
         self._state.when[agent] = row["cycle"] = row["since"] = cycle
         row["phase"] = READY
@@ -165,10 +171,10 @@ class Cores:
             self._locks[key] = lock_of_core(self._layout, tile, number)
         return self._locks[key]
 
-    def _note(self, core: Core, agent: int, kind: int) -> None:
+    def _note(self, cycle: int, agent: int, kind: int, value: int) -> None:
         if self._state.info[5]:
             row = int(self._state.info[4])
-            self._state.trace[row] = core.cycle, agent, kind, core.pc
+            self._state.trace[row] = cycle, agent, kind, value
             self._state.info[4] = row + 1
 
     def _answer(self, tile: Tile, core: Core, row: Any, agent: int, pending: Reason) -> bool:

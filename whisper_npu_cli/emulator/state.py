@@ -51,6 +51,7 @@ TIME, NOTHING, CORE, TOKEN, FAULT, TRACE_FULL = range(6)
 # Kinds of trace rows: (cycle, agent, kind, value)
 T_BD_START, T_BD_END, T_LOCK_WAIT, T_LOCK_TAKEN, T_LOCK_FREED, T_TASK_END = range(6)
 T_CORE_RUN, T_CORE_STOP = 6, 7  # value: the program counter
+T_CORE_WAIT, T_CORE_WAITED = 8, 9  # value: the Reason; waits for locks have kinds of their own
 
 
 def _record(names: str) -> np.dtype[Any]:
