@@ -58,6 +58,7 @@ _SENTENCES = {
     m.LOOP_END_SHORT: "ends a loop but is not a full bundle of 16 bytes at a multiple of 16",
     m.BAD_CONTROL_WORD: "has the multiplier control word {value:#x}, whose shape is not modelled",
     m.BAD_SHUFFLE: "has the shuffle mode {value}, which does not exist",
+    m.BAD_ROUNDING: "rounds with the mode {value} of crRnd, which does not exist",
     m.RELEASE_TOO_EARLY: "releases a lock while a store of this core has not reached memory",
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from whisper_npu_cli.emulator import micro as m
 from whisper_npu_cli.emulator.core_state import (
+    CR_RND,
     ENTRY,
     ERROR,
     ERROR_AT,
@@ -27,7 +28,13 @@ from whisper_npu_cli.emulator.core_state import (
 )
 from whisper_npu_cli.emulator.handle import Handle, view
 from whisper_npu_cli.emulator.jit import inline, inner
-from whisper_npu_cli.emulator.numbers import wrap32
+from whisper_npu_cli.emulator.numbers import (
+    FLOOR,
+    HALF_DOWN,
+    HALF_TO_ODD,
+    SYMMETRIC_CEIL,
+    wrap32,
+)
 
 DATA = 8  # word of an entry at which the result begins
 ALL = 15  # every unit of a register is known
@@ -64,6 +71,15 @@ def need(h: Handle, row: int, at: int) -> None:
     v = view(h)
     if v.b[flag_of(at)] == 0:
         fail(h, m.UNKNOWN_REGISTER, row, at)
+
+
+@inner
+def rounding(h: Handle, row: int) -> int:
+    """crRnd; stops where it holds none of the modes."""
+    mode = int(view(h).w[CR_RND])
+    if not (FLOOR <= mode <= SYMMETRIC_CEIL or HALF_DOWN <= mode <= HALF_TO_ODD):
+        fail(h, m.BAD_ROUNDING, row, mode)
+    return mode
 
 
 @inline

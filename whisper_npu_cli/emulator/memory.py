@@ -30,7 +30,6 @@ from whisper_npu_cli.emulator.core_state import (
     BANKS_LOADS,
     BANKS_STORES,
     CR_PACK_SIGN,
-    CR_RND,
     CR_SAT,
     CR_SRS_SIGN,
     CR_UNPACK_SIGN,
@@ -50,6 +49,7 @@ from whisper_npu_cli.emulator.landing import (
     later,
     need,
     new_payload,
+    rounding,
     set_scalar,
 )
 from whisper_npu_cli.emulator.numbers import wrap8, wrap16
@@ -285,12 +285,12 @@ def store_converted(h: Handle, kind: int, row: int, step: int) -> None:
     bits, wide = int(v.u[row + m.N1]), int(v.u[row + m.N3])
     v.w[payload] = converted_known(h, source, 8 * wide // bits, 8)
     if kind == m.STORE_FLOAT:
-        float32_to_bfloat16(h, source, int(v.w[CR_RND]), payload + DATA)
+        float32_to_bfloat16(h, source, rounding(h, row), payload + DATA)
     else:
         signed = dynamic_sign(h, int(v.u[row + m.N2]), CR_SRS_SIGN)
         overflow = shift_round_saturate(
             h, source, wide, 256 // bits, int(v.w[v.u[row + m.B]]),
-            int(v.w[CR_RND]), bits, signed, int(v.w[CR_SAT]), payload + DATA,
+            rounding(h, row), bits, signed, int(v.w[CR_SAT]), payload + DATA,
         )  # fmt: skip
         if overflow:
             v.w[SR_SRS_OVERFLOW] = 1
