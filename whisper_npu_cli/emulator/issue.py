@@ -127,7 +127,7 @@ def move(h: Handle, row: int, step: int, latency: int) -> None:
     dst = int(v.u[row + m.DST])
     known = units_known(h, source, size)
     out = land(h, step, latency, dst, size, known, int(v.u[row + m.FORWARDED]))
-    for i in range(size // 2):
+    for i in range(size // 2):  # a mask register is half a unit
         v.d[out // 2 + i] = v.d[source // 2 + i]
 
 

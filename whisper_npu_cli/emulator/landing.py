@@ -35,6 +35,7 @@ from whisper_npu_cli.emulator.numbers import (
     SYMMETRIC_CEIL,
     wrap32,
 )
+from whisper_npu_cli.emulator.vectors import copy_unit
 
 DATA = 8  # word of an entry at which the result begins
 ALL = 15  # every unit of a register is known
@@ -114,10 +115,10 @@ def put(h: Handle, entry: int) -> None:
     dst, size = int(v.w[entry]), int(v.w[entry + 1])
     known = int(v.w[entry + 2])
     if dst >= SCALARS:
-        for i in range(size // 2):
-            v.d[dst // 2 + i] = v.d[(entry + DATA) // 2 + i]
-        for i in range(0, size, UNIT):
-            v.b[flag_of(dst + i)] = (known >> (i // UNIT)) & 1
+        flag = flag_of(dst)
+        for unit in range(size // UNIT):
+            copy_unit(h, entry + DATA, dst, unit)
+            v.b[flag + unit] = (known >> unit) & 1
     else:
         for i in range(size):
             v.w[dst + i] = v.w[entry + DATA + i]
@@ -168,9 +169,12 @@ def new_payload(h: Handle) -> int:
 def units_known(h: Handle, at: int, size: int) -> int:
     """A bit for each unit of the register of `size` words at a word."""
     v = view(h)
-    found = 0
-    for i in range(0, size, UNIT):
-        found |= v.b[flag_of(at + i)] << (i // UNIT)
+    flag = flag_of(at)
+    found = int(v.b[flag])
+    if size > UNIT:
+        found |= v.b[flag + 1] << 1
+    if size > 2 * UNIT:
+        found |= v.b[flag + 2] << 2 | v.b[flag + 3] << 3
     return found
 
 
