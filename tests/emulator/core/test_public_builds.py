@@ -227,5 +227,5 @@ def test_every_bundle_of_every_build_is_modelled() -> None:
         for item in decode(code.data):
             address = item.address
             core.reset(pc=address)
-            core._decode()
+            core.decode()
         assert address > 0
