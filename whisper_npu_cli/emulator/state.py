@@ -106,6 +106,8 @@ class State(NamedTuple):
     fifo_last: Array  # uint8
     fifo_time: Array  # int64, cycle from which the word can be taken
     fifo_freed: Array  # int64, cycle at which the slot was freed
+    burst_word: Array  # uint32 [RING]: words on their way from one place to another
+    burst_time: Array  # int64 [RING]: when they left
     route: Array  # [agents, PACKET_IDS]: path of a source by packet id, -1 none
     packets: Array  # uint8 [agents]: the source's path depends on a header word
     paths: Array  # PATH [paths]
@@ -240,6 +242,8 @@ def allocate(layout: Layout, words: Array, known: Array, host: Array) -> State:
         fifo_last=np.zeros((agents, RING), np.uint8),
         fifo_time=np.zeros((agents, RING), np.int64),
         fifo_freed=np.zeros((agents, RING), np.int64),
+        burst_word=np.zeros(RING, np.uint32),
+        burst_time=np.zeros(RING, np.int64),
         route=np.full((agents, PACKET_IDS), -1, np.int64),
         packets=np.zeros(agents, np.uint8),
         paths=np.zeros(1, PATH),
