@@ -15,6 +15,7 @@ from whisper_npu_cli.emulator import strict
 from whisper_npu_cli.emulator.jit import inner, jit
 from whisper_npu_cli.emulator.state import (
     ACQUIRE,
+    AGENT_BITS,
     ARBITRATE,
     BAD_ROUTE,
     CORE_ACQUIRE,
@@ -510,10 +511,10 @@ def run(s: State, until: int) -> int:
     """Step until `until` (TIME) or until the caller is needed; see the reasons in state.py."""
     channels, agents = s.channels.shape[0], s.when.shape[0]
     while True:
-        agent, cycle = 0, s.when[0]
-        for a in range(1, agents):
-            if s.when[a] < cycle:
-                agent, cycle = a, s.when[a]
+        earliest = NEVER << AGENT_BITS
+        for a in range(agents):  # one number for cycle and agent: no branches, vector instructions
+            earliest = min(earliest, s.when[a] << AGENT_BITS | a)
+        agent, cycle = earliest & ((1 << AGENT_BITS) - 1), earliest >> AGENT_BITS
         if cycle >= NEVER:
             return NOTHING
         if cycle >= until:

@@ -30,7 +30,8 @@ from whisper_npu_cli.aie.facts.topology import (
 from whisper_npu_cli.emulator.handle import new_handles
 from whisper_npu_cli.emulator.jit import COMPILED, inner, jit
 
-NEVER = 1 << 62
+NEVER = 1 << 52
+AGENT_BITS = 10  # of an agent number
 UNBOUNDED = 1 << 40  # extent of a dimension without a wrap
 RING = 128  # slots of a stream FIFO, a power of two; its capacity in use is smaller
 MAX_BDS = 48  # of any tile
