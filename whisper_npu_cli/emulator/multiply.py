@@ -271,11 +271,16 @@ def signs(form: int, control: int) -> tuple[int, int, int]:
     return product, first, second
 
 
+NOT_PLAIN, SUM, PRODUCT_ALONE = 0, 1, 2
+
+
 @inline
-def is_plain(form: int, control: int) -> bool:
-    """Whether a multiplication adds its product to the first accumulator as they are."""
+def plain_form(form: int, control: int) -> int:
+    """SUM of product and first accumulator as they are, PRODUCT_ALONE, or NOT_PLAIN."""
     product, first, second = signs(form, control)
-    return product == 1 and first == 1 and second == 0 and not bit(control, SHIFT_16)
+    if product != 1 or first < 0 or second != 0 or bit(control, SHIFT_16):
+        return NOT_PLAIN
+    return SUM if first == 1 else PRODUCT_ALONE
 
 
 @inline

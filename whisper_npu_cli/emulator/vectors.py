@@ -107,6 +107,11 @@ if COMPILED:
         _store(b, _flushed(b, b.fptrunc(total, accumulator.type)), out)
 
     @_vectors
+    def _round_float(b: Any, product: Any, _: Any, out: Any) -> None:
+        terms = _load(b, product, _DOUBLE, 16)
+        _store(b, _flushed(b, b.fptrunc(terms, ir.VectorType(_FLOAT, 16))), out)
+
+    @_vectors
     def _copy(b: Any, source: Any, target: Any, out: Any) -> None:
         distance = b.mul(out, ir.Constant(out.type, 32))
         _store(b, _load(b, b.add(source, distance), _WORD, 8), b.add(target, distance))
@@ -150,6 +155,12 @@ if COMPILED:
     def add_float(h: Handle, product: int, a: int, out: int) -> None:
         """16 sums of a float64 and a float32, rounded to float32; denormal ones count as zero."""
         _add_float(h.state + 4 * product, h.state + 4 * a, h.state + 4 * out)
+
+    @inline
+    def round_float(h: Handle, product: int, out: int) -> None:
+        """16 float64 rounded to float32; denormal results become zero."""
+        _round_float(h.state + 4 * product, 0, h.state + 4 * out)
+
 
 else:
     Lanes = np.ndarray[Any, Any]
@@ -204,3 +215,8 @@ else:
         accumulator = _flushed_lanes(view(h).f[a : a + 16]).astype(np.float64)
         total = view(h).g[product // 2 : product // 2 + 16] + accumulator
         view(h).f[out : out + 16] = _flushed_lanes(total.astype(np.float32))
+
+    def round_float(h: Handle, product: int, out: int) -> None:
+        """16 float64 rounded to float32; denormal results become zero."""
+        total = view(h).g[product // 2 : product // 2 + 16].astype(np.float32)
+        view(h).f[out : out + 16] = _flushed_lanes(total)
