@@ -114,7 +114,7 @@ def shuffle(h: Handle, mode: int, a: int, b: int, out: int) -> None:
     v = view(h)
     in_a_row(h, a, b)
     for i in range(64):
-        v.b[4 * out + i] = v.b[4 * WIDE + SOURCES[64 * mode + i]]
+        v.b[4 * out + i] = v.b[4 * WIDE + int(SOURCES[64 * mode + i])]
 
 
 @inner
