@@ -93,16 +93,16 @@ def attention(p: Program, t: Tile) -> None:
             _add_sums(p, matrix)
             _values(p, t, matrix)
             p.add(remaining, p.const(-128), to=remaining)
+        t.b.give()
+        t.b.give()
         _reciprocals(p)
         _write(p, t)
-        t.b.give()
-        t.b.give()
 
 
 def _take_queries(p: Program, t: Tile) -> None:
     """Of the four tiles for a column of cores, copy this core's to SIDE.
 
-    The buffers of the last two are kept until the end of the step: P lies there.
+    The buffers of the last two are kept until all keys are done: P lies there.
     """
     row, number = t.place(1), p.const(0, name="number")
     with p.loop(4):
