@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "errors": set(),
     "cli": {"", "errors", "pipeline", "engines", "aie", "npu", "emulator"},
     "pipeline": {"", "errors", "engines"},
-    "engines": {"", "errors", "cache"},
+    "engines": {"", "errors", "cache", "kernels", "npu"},
     "aie": {"errors"},
     "pseudorandom": set(),
     "cache": set(),

@@ -18,6 +18,7 @@ from whisper_npu_cli.errors import AudioError, DeviceError, ModelError
 from whisper_npu_cli.pipeline.results import Engine, Result, Segment, Stage, Timings
 
 MODULE = "whisper_npu_cli.pipeline.transcriber"
+TYPES = {"encode": "default", "decode": "default"}
 FAULTS = {
     "audio": AudioError("the sound breaks off."),
     "device": DeviceError("the device went away."),
@@ -31,6 +32,7 @@ class Choice:
     device: str = "cpu"
     reason: str = "cpu: no Phoenix NPU on this machine"
     fallback_reason: str | None = None
+    trouble: str = ""
 
 
 @dataclass
@@ -58,7 +60,7 @@ class Transcription:
             segments=self.done,
             language="en",
             timings=Timings(stages, 20.0, 1, 2 * len(self.done)),
-            engine=Engine("base", "cpu", dict.fromkeys(seconds, "cpu"), "cpu: asked for"),
+            engine=Engine("base", "cpu", dict.fromkeys(seconds, "cpu"), TYPES, "cpu: asked for"),
             warnings=self.script.get("warnings", []),
         )
 

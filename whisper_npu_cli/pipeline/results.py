@@ -34,11 +34,21 @@ class Segment:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of the pipeline: `load`, `mel`, `encode`, `decode` or `other`."""
+    """One stage of the pipeline: `load`, `mel`, `encode`, `decode` or `other`.
+
+    `seconds` of wall-clock time, `cycles` of the array where an emulated device counted them: no
+    measurement of an NPU.
+    """
 
     name: str
     device: str
     seconds: float
+    cycles: int = 0
+
+    @property
+    def seconds_at_1_ghz(self) -> float:
+        """Seconds that the cycles would take at the array clock that Phoenix laptops have."""
+        return self.cycles / 1e9
 
 
 @dataclass(frozen=True)
@@ -68,13 +78,19 @@ class Timings:
 
 @dataclass(frozen=True)
 class Engine:
-    """Which model ran where: the `engine` object of the JSON output, less the timings."""
+    """Which model ran where: the `engine` object of the JSON output, less the timings.
+
+    compute_types: of the stages `encode` and `decode`.
+    trouble: a failure of the device that did not stop the work, empty without.
+    """
 
     model: str
     device: str
     stage_devices: dict[str, str]
+    compute_types: dict[str, str]
     reason: str
     fallback_reason: str | None = None
+    trouble: str = ""
 
 
 @dataclass
