@@ -1,11 +1,12 @@
-"""Matrix product with bf16 operands and fp32 sums: bias, residual; any sizes through tiles.
+"""Matrix product with bf16 operands and fp32 sums: bias, GELU, residual; any sizes through tiles.
 
 Each core makes 64 x 64 tiles of the result. Net A brings tiles of the left operand to a row of
 cores, net B tiles of the right operand to a column; an operation runs over `panels` groups of
 columns and, within each, over `rows` groups of row tiles, with `chunks` steps of 64 along k.
 
-Life of a tile: sums in C (fp32) -> plus bias and residual, as bf16 tiles of 4 x 4 -> pieces of 16
-rows in the order in which the next operation reads them.
+Life of a tile: sums in C (fp32) -> where asked for, plus bias and GELU -> plus bias, unless that is
+done, and residual, as bf16 tiles of 4 x 4 -> pieces of 16 rows in the order in which the next
+operation reads them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from enum import IntEnum
 from whisper_npu_cli.aie.asm.modes import Shape, Shuffle
 from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.aie.asm.values import Value
+from whisper_npu_cli.kernels.gelu import gelu
 from whisper_npu_cli.kernels.product import (
     C_BLOCK,
     group_steps,
@@ -29,6 +31,8 @@ BLOCKS = 32
 """Blocks of C in a tile."""
 PANEL_BIAS = 1024
 """Bytes of bias of a panel: 16 second-operand blocks whose first two rows add up to the bias."""
+MOST_PANELS = 6
+"""Panels of a product: what of the payload is left is a bias of zeros, for after GELU."""
 
 
 class Word(IntEnum):
@@ -37,7 +41,8 @@ class Word(IntEnum):
     PANELS = 1
     ROWS = 2
     CHUNKS = 3
-    RESIDUAL = 6
+    GELU = 4
+    RESIDUAL = 5
     ORDERS = 16
     """One word a panel: address of its Order."""
 
@@ -141,7 +146,12 @@ def gemm(p: Program, t: Tile) -> None:
                 t.a.give()
                 t.b.give()
                 p.mov(mode, to=first)
-            add_bias_and_residual(p, t, bias, mode)
+            added = p.scalar("added")
+            p.mov(bias, to=added)
+            with p.if_nonzero(t.parameter(Word.GELU)):
+                gelu(p, bias)
+                p.const(SIDE + MOST_PANELS * PANEL_BIAS, added)
+            add_bias_and_residual(p, t, added, mode)
             write_tile(p, t, order)
         p.add(bias, panel, to=bias)
         p.add(order_at, 4, to=order_at)

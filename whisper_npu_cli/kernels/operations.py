@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from whisper_npu_cli.aie.array.access import Access, linear
 from whisper_npu_cli.aie.array.design import DesignError
 from whisper_npu_cli.aie.array.transfers import Piece
-from whisper_npu_cli.kernels import gemm
+from whisper_npu_cli.kernels import attention, gemm, layer_norm
 from whisper_npu_cli.kernels.dispatch import Transfer
 from whisper_npu_cli.kernels.layout import (
     NETS,
@@ -35,8 +36,6 @@ from whisper_npu_cli.kernels.transformer import Operation
 
 DIMENSIONS, MOST_WRAP = 3, 1023
 """Of a shim descriptor; the outermost dimension needs no counter (aie/facts)."""
-MOST_PANELS = 7
-"""Panels of a product: so much bias fits behind a header."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Gemm:
-    """result = left @ right + bias + residual; all of whole tiles.
+    """result = act(left @ right + bias) + residual; all of whole tiles.
 
     depth: tiles along k. targets: where each column of tiles of the result goes, four a panel.
     """
@@ -72,11 +71,12 @@ class Gemm:
     depth: int
     targets: tuple[Target, ...]
     residual: Activations | None = None
+    gelu: bool = False
 
     def __post_init__(self) -> None:
-        if len(self.targets) % NETS or not 0 < self.panels <= MOST_PANELS:
+        if len(self.targets) % NETS or not 0 < self.panels <= gemm.MOST_PANELS:
             raise DesignError(
-                f"A product makes 1 to {MOST_PANELS} panels of {NETS} columns of tiles, not "
+                f"A product makes 1 to {gemm.MOST_PANELS} panels of {NETS} columns of tiles, not "
                 f"{len(self.targets)} columns."
             )
 
@@ -90,13 +90,14 @@ class Gemm:
         """Memory of the right operand for one column of cores."""
         return CHUNK * (1 + self.panels * self.depth)
 
-    def header(self, column: int, bias: NDArray[np.float32]) -> bytes:
+    def header(self, column: int, bias: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The first chunk of net B of a column; bias is float32[64 * columns of tiles]."""
-        words = np.zeros(HEADER_BYTES // 4, np.uint32)
+        words = [0] * (HEADER_BYTES // 4)
         words[0] = Operation.GEMM
         words[gemm.Word.PANELS] = self.panels
         words[gemm.Word.ROWS] = self.left.passes
         words[gemm.Word.CHUNKS] = self.depth
+        words[gemm.Word.GELU] = self.gelu
         words[gemm.Word.RESIDUAL] = self.residual is not None
         payload = np.zeros((self.panels, TILE // 4, 8, 4), np.uint16)
         for panel in range(self.panels):
@@ -106,8 +107,7 @@ class Gemm:
             given = bias[TILE * at : TILE * (at + 1)]
             part[: len(given)] = given
             payload[panel, :, :2] = split_bfloat16(part).reshape(2, -1, 4).transpose(1, 0, 2)
-        chunk = words.tobytes() + payload.tobytes()
-        return chunk + bytes(CHUNK - len(chunk))
+        return _header(words, payload.tobytes())
 
     def pack(self, right: NDArray[np.float32], bias: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The right operand (float32[K, N], bias[N]) as net B streams it: uint8[NETS, bytes]."""
@@ -115,7 +115,7 @@ class Gemm:
         full[: right.shape[0], : right.shape[1]] = to_bfloat16(right)
         tiles = full.reshape(self.depth, TILE, self.panels, NETS, TILE).transpose(3, 2, 0, 1, 4)
         data = second_operand(tiles).reshape(NETS, -1).view(np.uint8)
-        headers = [np.frombuffer(self.header(c, bias), np.uint8) for c in range(NETS)]
+        headers = [self.header(c, bias) for c in range(NETS)]
         return np.concatenate([np.stack(headers), data], axis=1)
 
     def transfers(self) -> list[Transfer]:
@@ -188,6 +188,166 @@ class Gemm:
         passes, step = self.left.passes, target.pair_step
         sizes, strides = (passes, 2 * PIECES, PIECE_WORDS), (step, PIECE_WORDS, 1)
         return Access(sizes, strides, target.start + j * passes * step)
+
+
+@dataclass(frozen=True)
+class LayerNorm:
+    """result = normalised rows of source, times gamma, plus beta; `columns` of them count."""
+
+    source: Activations
+    result: Activations
+    weights: Weights
+    columns: int
+    column_bytes: ClassVar[int] = 3 * CHUNK
+
+    @property
+    def work(self) -> layer_norm.LayerNorm:
+        """What each net has to do."""
+        return layer_norm.LayerNorm(self.source.passes, self.columns)
+
+    def pack(self, gamma: NDArray[np.float32], beta: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Header, gamma and beta (float32[columns]): uint8[1, bytes], the same for all columns."""
+        work = self.work
+        head = _header(work.words(Operation.LAYER_NORM))
+        return np.concatenate([head, work.parameters(gamma, beta).view(np.uint8).ravel()])[None]
+
+    def transfers(self) -> list[Transfer]:
+        """What the host has to move, in the order in which it should start."""
+        given = Piece(self.weights.argument, linear(self.column_bytes, self.weights.offset))
+        heads = [Transfer(f"b{c}", (given,)) for c in range(NETS)]
+        size, at = self.result.size // (2 * NETS), self.result.offset
+        outs = []
+        for j in range(2):
+            for c in range(NETS):
+                piece = Piece(self.result.argument, linear(size, at + (2 * c + j) * size))
+                outs.append(Transfer(f"out{c}{j}", (piece,), token=True))
+        return [*heads, *outs, *self._rows()]
+
+    def _rows(self) -> list[Transfer]:
+        """The row tiles of a net: a unit after the other, piece by piece along its columns."""
+        found, source = [], self.source
+        for net in range(NETS):
+            pieces = []
+            for number in range(source.passes):
+                start = source.offset // 4 + source.start(net, number)
+                sizes = (PIECES, source.padded, PIECE_WORDS)
+                strides = (source.piece_step, source.column_step, 1)
+                pieces.append(Piece(source.argument, Access(sizes, strides, start)))
+            found.append(Transfer(f"a{net}", tuple(pieces), self.work.passes, depends=True))
+        return found
+
+
+@dataclass(frozen=True)
+class KeysValues:
+    """Keys and transposed values of all heads: pairs of row tiles, keys then values, in turn."""
+
+    rows: int
+    heads: int
+    argument: int = 0
+    offset: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return 4 * self.heads * self.head_words
+
+    @property
+    def head_words(self) -> int:
+        """Words of a head."""
+        return 2 * self.rows * TILE_WORDS
+
+    def target(self, head: int, values: bool) -> Target:
+        """Where a product puts the keys, or the values, of a head."""
+        start = self.offset // 4 + head * self.head_words + values * 2 * TILE_WORDS
+        order = gemm.FIRST_TRANSPOSED if values else gemm.FIRST_OPERAND
+        return Target(start, self.argument, 4 * TILE_WORDS, order)
+
+
+@dataclass(frozen=True)
+class Attention:
+    """result = softmax(queries keys^T) values, head by head; the first `valid` keys count.
+
+    Queries are those of a product in the order SECOND_TRANSPOSED, scaled so that scores are
+    exponents of 2; the result is in the order TILES. A step is one query tile of one head on each
+    core: the four cores of a row have four tiles of the same head, and a row of cores has a run of
+    steps. Surplus steps repeat the last one and leave their results in `scratch`, two tiles.
+    """
+
+    queries: Activations
+    keys: KeysValues
+    result: Activations
+    scratch: Target
+    weights: Weights
+    valid: int
+    column_bytes: ClassVar[int] = CHUNK
+
+    @property
+    def steps(self) -> int:
+        """Steps of each core."""
+        return -(-self.keys.heads * self.queries.passes // NETS)
+
+    def pack(self) -> NDArray[np.uint8]:
+        """The header, uint8[1, bytes], the same for all columns."""
+        words = [0] * (len(attention.Word) + 1)
+        words[0] = Operation.ATTENTION
+        words[attention.Word.STEPS] = self.steps
+        words[attention.Word.PAIRS] = self.keys.rows // 2
+        words[attention.Word.VALID] = self.valid
+        return _header(words)[None]
+
+    def transfers(self) -> list[Transfer]:
+        """What the host has to move, in the order in which it should start."""
+        given = Piece(self.weights.argument, linear(CHUNK, self.weights.offset))
+        found = [Transfer(f"b{c}", (given,)) for c in range(NETS)]
+        for step in range(self.steps):
+            found += [self._queries(c, step) for c in range(NETS)]
+            found += [t for net in range(NETS) for t in self._keys(net, step)]
+            found += [self._results(c, j, step) for j in range(2) for c in range(NETS)]
+        return found
+
+    def _work(self, net: int, step: int) -> tuple[int, int, bool]:
+        """Head, group of four query tiles, and whether it counts."""
+        last = self.keys.heads * self.queries.passes - 1
+        number = net * self.steps + step
+        head, group = divmod(min(number, last), self.queries.passes)
+        return head, group, number <= last
+
+    def _keys(self, net: int, step: int) -> list[Transfer]:
+        """A run of steps with the same head, where it begins."""
+        heads = [self._work(net, s)[0] for s in range(self.steps)]
+        if step and heads[step] == heads[step - 1]:
+            return []
+        size = 4 * self.keys.head_words
+        piece = Piece(self.keys.argument, linear(size, self.keys.offset + heads[step] * size))
+        return [Transfer(f"a{net}", (piece,), heads.count(heads[step]), depends=True, token=True)]
+
+    def _queries(self, column: int, step: int) -> Transfer:
+        """The tiles of the four cores of a column."""
+        q, pieces = self.queries, []
+        for net in range(NETS):
+            head, group, _ = self._work(net, step)
+            start = q.offset // 4 + head * q.column_step + q.start_of_row(NETS * group + column)
+            access = Access((PIECES, PIECE_WORDS), (q.piece_step, 1), start)
+            pieces.append(Piece(q.argument, access))
+        return Transfer(f"b{column}", tuple(pieces), depends=True, token=True)
+
+    def _results(self, column: int, j: int, step: int) -> Transfer:
+        """The tiles of two cores, piece by piece in turn."""
+        starts: list[int] = []
+        for net in (2 * j, 2 * j + 1):
+            head, group, counts = self._work(net, step)
+            row = NETS * group + column
+            tile = self.result.offset // 4 + (head * self.result.rows + row) * TILE_WORDS
+            starts.append(tile if counts else self.scratch.start + len(starts) * TILE_WORDS)
+        strides = (PIECE_WORDS, starts[1] - starts[0], 1)
+        piece = Piece(self.result.argument, Access((PIECES, 2, PIECE_WORDS), strides, starts[0]))
+        return Transfer(f"out{column}{j}", (piece,), token=True)
+
+
+def _header(words: Sequence[int], payload: bytes = b"") -> NDArray[np.uint8]:
+    """The chunk of net B that begins an operation."""
+    chunk = np.array(words, np.int64).astype(np.uint32).tobytes().ljust(HEADER_BYTES, b"\0")
+    return np.frombuffer((chunk + payload).ljust(CHUNK, b"\0"), np.uint8)
 
 
 def columns_of(result: Activations) -> tuple[Target, ...]:

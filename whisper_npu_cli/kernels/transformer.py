@@ -22,7 +22,7 @@ from whisper_npu_cli.aie.asm.modes import Rounding, Saturation
 from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.aie.facts.topology import COLUMNS, CORE_ROWS
 from whisper_npu_cli.aie.facts.topology import Tile as Place
-from whisper_npu_cli.kernels import gemm
+from whisper_npu_cli.kernels import attention, gemm, layer_norm
 from whisper_npu_cli.kernels.tile import (
     BANKS,
     CHUNK,
@@ -46,6 +46,8 @@ class Operation(IntEnum):
     """Word 0 of a header."""
 
     GEMM = 1
+    LAYER_NORM = 2
+    ATTENTION = 3
 
 
 def design() -> Design:
@@ -94,7 +96,14 @@ def tile_program() -> Program:
     clear_accumulators(p)
     with p.forever():
         t.read_header()
-        gemm.gemm(p, t)
+        other = p.add(t.parameter(0), -Operation.GEMM)
+        with p.if_zero(other):
+            gemm.gemm(p, t)
+        with p.otherwise():
+            with p.if_zero(p.add(other, Operation.GEMM - Operation.LAYER_NORM)):
+                layer_norm.layer_norm(p, t)
+            with p.otherwise():
+                attention.attention(p, t)
     return p
 
 
