@@ -18,6 +18,7 @@ from whisper_npu_cli.engines import npu
 from whisper_npu_cli.engines.checkpoint import Checkpoint
 from whisper_npu_cli.kernels import vector_add_one
 from whisper_npu_cli.kernels.dispatch import Transfer
+from whisper_npu_cli.npu import device
 
 LAUNCHES = 3
 FRAMES = 20
@@ -90,4 +91,5 @@ def install(monkeypatch, tmp_path: Path) -> Checkpoint:
     monkeypatch.setattr(npu, "EncoderPlan", AddOnePlan)
     monkeypatch.setattr(npu, "OVERLAY", "vector_add_one")
     monkeypatch.setattr(npu.transformer, "design", vector_add_one.design)
+    monkeypatch.setattr(device, "ensure_right", lambda context: None)  # has its own tests
     return Checkpoint(random_checkpoint(tmp_path / "checkpoint", TINY))
