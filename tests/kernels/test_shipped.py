@@ -17,7 +17,7 @@ from whisper_npu_cli.aie.asm.verify import verify
 from whisper_npu_cli.aie.formats import cdo, xclbin
 from whisper_npu_cli.aie.formats.tools import ToolError, Tools, find_tools
 from whisper_npu_cli.kernels import passthrough, vector_add_one
-from whisper_npu_cli.kernels.build import MANIFEST, configure, golden_entry
+from whisper_npu_cli.kernels.build import MANIFEST, configure, given_files, golden_entry
 from whisper_npu_cli.kernels.overlays import OVERLAYS
 from whisper_npu_cli.npu.catalog import read_catalog
 from whisper_npu_cli.npu.host import Host
@@ -33,6 +33,7 @@ def test_the_manifest_names_every_file_and_no_other() -> None:
     catalog = read_catalog(FOLDER)
     assert [overlay.fault() for overlay in catalog] == [""] * len(MADE)
     files = {overlay.path for overlay in catalog} | {o.golden.sequence for o in catalog}
+    files |= {a.path for o in catalog for a in o.golden.arguments if a.path}
     assert {*FOLDER.iterdir()} - files == {FOLDER / MANIFEST, FOLDER / "README.md"}
 
 
@@ -48,12 +49,15 @@ def test_files_are_made_from_these_sources(name: str) -> None:
     assert (str(box.uuid), box.partition.column_width) == (entry["uuid"], entry["columns"])
     assert len(box.kernel(name).arguments) == 3 + entry["buffers"]
     assert (FOLDER / f"{name}.insts").read_bytes() == made.stream
+    for file, content in given_files(made).items():
+        assert (FOLDER / file).read_bytes() == content
     assert entry["bytes"] == (FOLDER / entry["file"]).stat().st_size
     assert entry["program_bytes"] == {str(t): len(c.assembly.code) for t, c in made.code.items()}
 
 
-@names
+@pytest.mark.parametrize("name", ["passthrough", "vector_add_one"])
 def test_programs_stand_up_to_the_checker(name: str) -> None:
+    """Those of the transformer overlay are checked operation by operation (test_attention, ...)."""
     made = MADE[name]
     codes = {id(code): (tile, code) for tile, code in made.code.items()}
     programs = made.overlay.programs(made.placement)

@@ -24,7 +24,7 @@ from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.aie.facts.topology import Tile
 from whisper_npu_cli.aie.formats import cdo, sequence
 from whisper_npu_cli.aie.formats.tools import Tools, build_xclbin
-from whisper_npu_cli.kernels.golden import Expected, Golden, Input
+from whisper_npu_cli.kernels.golden import Expected, Given, Golden, Input, Scratch
 from whisper_npu_cli.kernels.overlays import Overlay
 
 MANIFEST = "manifest.json"
@@ -80,15 +80,30 @@ def golden_entry(made: Configured) -> dict[str, Any]:
     return {
         "sequence": f"{made.overlay.name}.insts",
         "sequence_sha256": hashlib.sha256(made.stream).hexdigest(),
-        "arguments": [_argument(a) for a in made.golden.arguments],
+        "arguments": [_argument(made, n) for n in range(len(made.golden.arguments))],
     }
 
 
-def _argument(argument: Input | Expected) -> dict[str, Any]:
+def _argument(made: Configured, number: int) -> dict[str, Any]:
+    argument = made.golden.arguments[number]
     if isinstance(argument, Input):
         return {"random": argument.label, "size": argument.size}
-    digest = hashlib.sha256(argument.content).hexdigest()
-    return {"expect_sha256": digest, "size": len(argument.content)}
+    if isinstance(argument, Scratch):
+        return {"size": argument.size}
+    digest, size = hashlib.sha256(argument.content).hexdigest(), len(argument.content)
+    if isinstance(argument, Expected):
+        return {"expect_sha256": digest, "size": size}
+    return {"file": _file(made, number), "sha256": digest, "size": size}
+
+
+def _file(made: Configured, number: int) -> str:
+    return f"{made.overlay.name}.bo{number}"
+
+
+def given_files(made: Configured) -> dict[str, bytes]:
+    """The files with inputs of the golden run, by name."""
+    arguments = enumerate(made.golden.arguments)
+    return {_file(made, n): a.content for n, a in arguments if isinstance(a, Given)}
 
 
 def build(overlay: Overlay, tools: Tools) -> tuple[dict[str, bytes], dict[str, Any]]:
@@ -115,7 +130,8 @@ def build(overlay: Overlay, tools: Tools) -> tuple[dict[str, bytes], dict[str, A
         "evidence_rung": RUNG,
         "golden": golden_entry(made),
     }
-    return {f"{name}.xclbin": content, f"{name}.insts": made.stream}, entry
+    files = {f"{name}.xclbin": content, f"{name}.insts": made.stream}
+    return files | given_files(made), entry
 
 
 def build_all(overlays: Iterable[Overlay], tools: Tools) -> dict[str, bytes]:

@@ -7,11 +7,13 @@ as far as descriptors and queues allow, so that the cores find their next operat
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from whisper_npu_cli.aie.array.place import Placement
 from whisper_npu_cli.aie.array.transfers import Launch, Piece, Task
+from whisper_npu_cli.aie.facts.topology import Tile
 from whisper_npu_cli.aie.formats.sequence import SequenceOp
 
 
@@ -30,7 +32,11 @@ class Transfer:
 
 
 def dispatch(placed: Placement, operations: Sequence[Sequence[Transfer]]) -> tuple[SequenceOp, ...]:
-    """The launch that runs the operations in turn. Transfers are started in the order given."""
+    """The launch that runs the operations in turn.
+
+    Transfers are started in the order given, which has to be that in which cores need them: where
+    there is no room for one, an earlier one is waited for.
+    """
     work = _Dispatch(placed)
     for transfers in operations:
         work.prefetch(transfers)
@@ -47,8 +53,10 @@ class _Dispatch:
         self.current: list[Task] = []  # of the operation under way, in the order of their start
         self.ahead: list[Task] = []
 
-    def _fits(self, transfer: Transfer) -> bool:
-        return self.launch.has_room(self.placed.host(transfer.port), len(transfer.pieces))
+    def _fits(self, transfer: Transfer, besides: int = 0) -> bool:
+        """Whether there is room, for so many more descriptors of its shim tile too."""
+        port = self.placed.host(transfer.port)
+        return self.launch.has_room(port, len(transfer.pieces) + besides)
 
     def _start(self, transfer: Transfer) -> Task:
         port = self.placed.host(transfer.port)
@@ -57,12 +65,20 @@ class _Dispatch:
         )
 
     def prefetch(self, transfers: Sequence[Transfer]) -> None:
-        """Start what fits and depends on nothing, each stream in its order."""
+        """Start what fits and depends on nothing, each stream in its order.
+
+        The first that depends, of each stream, must find room later on.
+        """
         self.started, self.ahead = set(), []
         blocked: set[str] = set()
+        kept: Counter[Tile] = Counter()  # descriptors
         for transfer in transfers:
-            if transfer.depends or transfer.port in blocked or not self._fits(transfer):
+            tile = self.placed.host(transfer.port).tile
+            if transfer.port in blocked:
+                continue
+            if transfer.depends or not self._fits(transfer, kept[tile]):
                 blocked.add(transfer.port)
+                kept[tile] += len(transfer.pieces) if transfer.depends else 0
                 continue
             self.ahead.append(self._start(transfer))
             self.started.add(id(transfer))

@@ -23,10 +23,27 @@ class Input:
 
 
 @dataclass(frozen=True)
+class Given:
+    """A kernel buffer whose content is shipped as a file."""
+
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A kernel buffer of `size` bytes for what a launch keeps to itself."""
+
+    size: int
+
+
+@dataclass(frozen=True)
 class Expected:
     """A kernel buffer that must hold `content` after the launch."""
 
     content: bytes
+
+
+Argument = Input | Given | Scratch | Expected
 
 
 @dataclass(frozen=True)
@@ -34,4 +51,4 @@ class Golden:
     """One launch: its operations, and the kernel's buffers in their order."""
 
     ops: Sequence[SequenceOp]
-    arguments: tuple[Input | Expected, ...]
+    arguments: tuple[Argument, ...]

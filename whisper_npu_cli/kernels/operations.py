@@ -122,7 +122,11 @@ class Gemm:
         """What the host has to move, in the order in which it should start."""
         first = [self._weights(c, 0, CHUNK) for c in range(NETS)]
         heads = [Transfer(f"b{c}", (p,)) for c, p in enumerate(first)]
-        return [*heads, *self._results(), *self._left(), *self._right()]
+        return [
+            *heads,
+            *self._left(),
+            *(t for n in range(self.panels) for t in (*self._results(n), *self._right(n))),
+        ]
 
     def _weights(self, column: int, start: int, size: int) -> Piece:
         at = self.weights.offset + column * self.column_bytes + start
@@ -142,25 +146,17 @@ class Gemm:
             found.append(Transfer(f"a{net}", made, self.panels, depends=True))
         return found
 
-    def _right(self) -> list[Transfer]:
+    def _right(self, panel: int) -> list[Transfer]:
+        start, size = CHUNK * (1 + panel * self.depth), CHUNK * self.depth
+        weights = [self._weights(c, start, size) for c in range(NETS)]
+        passes = self.left.passes
+        if self.residual is None:
+            return [Transfer(f"b{c}", (w,), passes, token=True) for c, w in enumerate(weights)]
         found = []
-        for panel in range(self.panels):
-            start, size = CHUNK * (1 + panel * self.depth), CHUNK * self.depth
-            if self.residual is None:
-                found += [
-                    Transfer(
-                        f"b{c}", (self._weights(c, start, size),), self.left.passes, token=True
-                    )
-                    for c in range(NETS)
-                ]
-                continue
-            for number in range(self.left.passes):
-                for c in range(NETS):
-                    pieces = (
-                        self._weights(c, start, size),
-                        self._residual(self.residual, NETS * panel + c, number),
-                    )
-                    found.append(Transfer(f"b{c}", pieces, depends=True, token=True))
+        for number in range(passes):
+            for c, piece in enumerate(weights):
+                more = self._residual(self.residual, NETS * panel + c, number)
+                found.append(Transfer(f"b{c}", (piece, more), depends=True, token=True))
         return found
 
     def _residual(self, residual: Activations, column: int, number: int) -> Piece:
@@ -170,18 +166,18 @@ class Gemm:
         half = residual.rows // 2 * TILE_WORDS
         return Piece(residual.argument, Access((2, 8, PIECE_WORDS), (half, PIECE_WORDS, 1), start))
 
-    def _results(self) -> list[Transfer]:
-        """One transfer a channel where its tiles follow a rule, else one for each panel."""
+    def _results(self, panel: int) -> list[Transfer]:
+        """Of a panel, or of all with the first one where a channel's tiles follow a rule."""
         found = []
         for j in range(2):
             for c in range(NETS):
                 targets = self.targets[c::NETS]
                 pieces = [self._result(target, j) for target in targets]
                 same = len({t.argument for t in targets}) == 1
-                found += [
-                    Transfer(f"out{c}{j}", (Piece(targets[n].argument, a),), token=True)
-                    for n, a in enumerate(_merged(pieces) if same else pieces)
-                ]
+                walks = _merged(pieces) if same else pieces
+                if panel < len(walks):
+                    piece = Piece(targets[panel].argument, walks[panel])
+                    found.append(Transfer(f"out{c}{j}", (piece,), token=True))
         return found
 
     def _result(self, target: Target, j: int) -> Access:

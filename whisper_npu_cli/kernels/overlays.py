@@ -9,7 +9,7 @@ from whisper_npu_cli.aie.array.design import Design
 from whisper_npu_cli.aie.array.place import Placement
 from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.aie.facts.topology import Tile
-from whisper_npu_cli.kernels import passthrough, vector_add_one
+from whisper_npu_cli.kernels import passthrough, transformer, transformer_golden, vector_add_one
 from whisper_npu_cli.kernels.golden import Golden
 
 
@@ -34,6 +34,9 @@ OVERLAYS = (
     ),
     Overlay(
         "vector_add_one", 2, vector_add_one.design, vector_add_one.programs, vector_add_one.golden,
+    ),
+    Overlay(
+        "transformer", 4, transformer.design, transformer.programs, transformer_golden.golden,
     ),
 )  # fmt: skip
 """All that are shipped, the one that proves most with least first."""

@@ -4,7 +4,8 @@ The manifest is `{"xclbins": [ENTRY, ...]}`, an ENTRY `{"file": NAME, "sha256": 
 "source_sha256": HEX or absent, "golden": GOLDEN or absent}`; further keys are for people. GOLDEN is
 one run with a known answer (see selftest):
 `{"sequence": NAME, "sequence_sha256": HEX, "arguments": [...]}`, where an argument is
-`{"random": LABEL, "size": BYTES}` or `{"expect_sha256": HEX, "size": BYTES}`.
+`{"random": LABEL, "size": BYTES}`, `{"file": NAME, "sha256": HEX, "size": BYTES}`,
+`{"expect_sha256": HEX, "size": BYTES}` or, for room to work in, `{"size": BYTES}`.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ FOLDERS = (PACKAGE / "xclbins", PACKAGE.parent / "xclbins")
 class Argument:
     """One buffer of a known-answer run, of `size` bytes.
 
-    An input holds the pseudorandom bytes that belong to `label`; a result must have the hash
-    `sha256`, which is empty for an input.
+    An input holds the pseudorandom bytes that belong to `label`, or the content of the file `path`
+    with hash `path_sha256`; a result must have the hash `sha256`, which is empty for all others.
     """
 
     size: int
     label: str = ""
+    path: Path | None = None
+    path_sha256: str = ""
     sha256: str = ""
 
 
@@ -63,6 +66,7 @@ class Overlay:
         files = [(self.path, self.sha256)]
         if self.golden:
             files.append((self.golden.sequence, self.golden.sequence_sha256))
+            files += [(a.path, a.path_sha256) for a in self.golden.arguments if a.path]
         for path, sha256 in files:
             try:
                 content = path.read_bytes()
@@ -122,13 +126,16 @@ def _overlay(folder: Path, entry: dict[str, Any]) -> Overlay:
 
 
 def _golden(folder: Path, golden: dict[str, Any]) -> Golden:
-    arguments = tuple(map(_argument, golden["arguments"]))
+    arguments = tuple(_argument(folder, a) for a in golden["arguments"])
     if not any(argument.sha256 for argument in arguments):
         raise ValueError("a golden vector without an expected buffer proves nothing")
     return Golden(folder / golden["sequence"], golden["sequence_sha256"], arguments)
 
 
-def _argument(argument: dict[str, Any]) -> Argument:
+def _argument(folder: Path, argument: dict[str, Any]) -> Argument:
+    size = argument["size"]
     if "expect_sha256" in argument:
-        return Argument(argument["size"], sha256=argument["expect_sha256"])
-    return Argument(argument["size"], label=argument["random"])
+        return Argument(size, sha256=argument["expect_sha256"])
+    if "file" in argument:
+        return Argument(size, path=folder / argument["file"], path_sha256=argument["sha256"])
+    return Argument(size, label=argument.get("random", ""))

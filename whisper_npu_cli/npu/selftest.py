@@ -53,9 +53,11 @@ def ensure_right(context: Context) -> None:
 
 
 def _content(argument: Argument) -> bytes:
-    if argument.sha256:
-        return bytes([UNTOUCHED]) * argument.size
-    return pseudorandom(argument.label, argument.size)
+    if argument.path:
+        return argument.path.read_bytes()
+    if argument.label:
+        return pseudorandom(argument.label, argument.size)
+    return bytes([UNTOUCHED]) * argument.size
 
 
 def _fault(argument: Argument, buffer: Buffer, index: int) -> str:
