@@ -127,7 +127,8 @@ def show_timings(name: str, result: Result) -> None:
         table.add_column(heading)
     for heading in ("seconds", "share", "real-time factor", "tokens", "tokens/s"):
         table.add_column(heading, justify="right")
-    total = Stage("total", ", ".join(sorted({s.device for s in timings.stages})), timings.total)
+    devices = {stage.device for stage in timings.stages}
+    total = Stage("total", devices.pop() if len(devices) == 1 else "several", timings.total)
     for stage in (*timings.stages, total):
         if stage is total:
             table.add_section()
