@@ -37,6 +37,14 @@ def test_figures_for_people(command):
         assert text in out
 
 
+def test_the_emulator_is_no_npu(command):
+    line = ("bench", "--audio", command.sound(), "--repeat", 1, "--device", "emulator")
+    emulated = json.loads(command(*line, "--json")[1])["emulated"]
+    assert emulated == {"encode": {"cycles": 12_345_678, "ms_at_1_ghz": 12.346}}
+    out = command(*line)[1]
+    assert "encode, emulated" in out and "12.35 ms at 1.0 GHz; no measurement of an NPU" in out
+
+
 def test_the_first_packaged_sample_is_the_default(command, monkeypatch):
     monkeypatch.setattr(bench, "SAMPLES", command.folder)
     code, _, err = command("bench")

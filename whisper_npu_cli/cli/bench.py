@@ -168,6 +168,7 @@ def _figures(audio: str, results: list[Result], model_load: float, cpu: float) -
         "model_load_seconds": model_load,
         "stages": {name: asdict(spread) for name, spread in stages.items()},
         "total": asdict(total),
+        "emulated": last.timings.emulated,
         "rtf": total.median / seconds if seconds else None,
         "tokens_per_second": last.timings.tokens / decode if decode else None,
         "peak_memory_bytes": machine.peak_memory(),
@@ -185,6 +186,7 @@ def as_text(figures: dict[str, Any]) -> str:
         f"{figures['windows']} windows, {figures['tokens']} tokens",
         "runs": str(figures["runs"]),
         **{STAGE_TITLES.get(name, name): _stage(name, stages[name], figures) for name in stages},
+        **{f"{name}, emulated": _emulated(part) for name, part in figures["emulated"].items()},
         "real-time factor": _number(figures["rtf"], ".4f"),
         "tokens/s": _number(figures["tokens_per_second"], ".1f"),
         "peak memory": f"{figures['peak_memory_bytes'] / 1e6:.0f} MB",
@@ -199,6 +201,11 @@ def _stage(name: str, spread: dict[str, float], figures: dict[str, Any]) -> str:
     return (
         f"{spread['median']:.3f} s ({spread['low']:.3f} to {spread['high']:.3f}) {device}".rstrip()
     )
+
+
+def _emulated(part: dict[str, float]) -> str:
+    time = f"{part['ms_at_1_ghz']:.2f} ms at 1.0 GHz"
+    return f"{part['cycles']:,} cycles, {time}; no measurement of an NPU"
 
 
 def _number(value: float | None, form: str) -> str:

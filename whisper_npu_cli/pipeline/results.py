@@ -50,6 +50,11 @@ class Stage:
         """Seconds that the cycles would take at the array clock that Phoenix laptops have."""
         return self.cycles / 1e9
 
+    @property
+    def emulated(self) -> dict[str, float]:
+        """For JSON, where there are cycles: what an array would take, never a measurement."""
+        return {"cycles": self.cycles, "ms_at_1_ghz": round(self.seconds_at_1_ghz * 1000, 3)}
+
 
 @dataclass(frozen=True)
 class Timings:
@@ -59,6 +64,11 @@ class Timings:
     audio_seconds: float
     windows: int
     tokens: int
+
+    @property
+    def emulated(self) -> dict[str, dict[str, float]]:
+        """Of each stage on an emulated device what an array would take; see Stage."""
+        return {stage.name: stage.emulated for stage in self.stages if stage.cycles}
 
     @property
     def total(self) -> float:

@@ -15,7 +15,7 @@ from typing import Any
 
 from whisper_npu_cli import __version__
 from whisper_npu_cli.errors import OutputError
-from whisper_npu_cli.pipeline.results import Result, Segment, Stage
+from whisper_npu_cli.pipeline.results import Result, Segment
 from whisper_npu_cli.pipeline.subtitles import WriterOptions, cues
 
 __all__ = ["FORMATS", "WriterOptions", "render", "result_json", "write"]
@@ -100,17 +100,12 @@ def _engine_json(result: Result) -> dict[str, Any]:
         "fallback_reason": result.engine.fallback_reason,
         "trouble": result.engine.trouble or None,
         "timings_ms": stages | {"total": round(timings.total * 1000, 3)},
-        "emulated": {stage.name: _emulated(stage) for stage in timings.stages if stage.cycles},
+        "emulated": timings.emulated,
         "windows": timings.windows,
         "tokens": timings.tokens,
         "audio_seconds": round(timings.audio_seconds, 3),
         "rtf": round(timings.rtf, 6),
     }
-
-
-def _emulated(stage: Stage) -> dict[str, float]:
-    """What an emulated array would take, never a measurement."""
-    return {"cycles": stage.cycles, "ms_at_1_ghz": round(stage.seconds_at_1_ghz * 1000, 3)}
 
 
 def _json(result: Result, options: WriterOptions) -> str:
