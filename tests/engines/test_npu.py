@@ -96,34 +96,40 @@ def test_a_result_that_is_written_in_part_is_no_result(checkpoint, device, monke
         encoder.encode(mel(0))
 
 
+def spoil_nothing(window):
+    pass
+
+
+def spoil_one_number(window):
+    window[7, 100:120] = np.nan
+
+
+def spoil_all(window):
+    window[:] = 0
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"), [(spoil_one_number, "not of numbers"), (spoil_all, "same at every position")]
+)
 @pytest.mark.parametrize("times", [1, 2])
-def test_what_is_not_of_numbers_is_computed_again(checkpoint, device, times):
+def test_what_cannot_be_right_is_computed_again(
+    checkpoint, device, monkeypatch, times, spoil, told
+):
     encoder = Encoder(device, checkpoint)
-    encoder.encode(mel(0))
-    bad = mel(1)
-    bad[7, 100:120] = np.nan
-    pack, packed = encoder.plan.pack_mel, []
+    spoils = [spoil] * times + [spoil_nothing]
+    unpack = encoder.plan.unpack_result
 
-    def spoilt(given):
-        packed.append(given)
-        return pack(bad)
+    def unpacked(memory):
+        window = unpack(memory)
+        spoils.pop(0)(window)
+        return window
 
-    encoder.plan.pack_mel = spoilt
-    run, start = encoder._job.attempt, encoder.plan.mel.offset
-
-    def attempt(after):
-        if len(packed) > 1 or (times == 1 and attempt.calls):
-            encoder._write(start, pack(mel(1)))
-        attempt.calls += 1
-        return run(after)
-
-    attempt.calls = 0
-    encoder._job.attempt = attempt
+    monkeypatch.setattr(encoder.plan, "unpack_result", unpacked)
     if times == 1:
         np.testing.assert_allclose(encoder.encode(mel(1)), mel(1), rtol=1e-6)
         assert isinstance(encoder.retried, WrongAnswer)
     else:
-        with pytest.raises(WrongAnswer, match="not of numbers; report it"):
+        with pytest.raises(WrongAnswer, match=f"{told}; report it"):
             encoder.encode(mel(1))
 
 

@@ -70,7 +70,7 @@ class Encoder:
     def encode(self, mel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Log-mel float32[n_mels, 3000] to hidden states float32[1500, d_model].
 
-        Raises DeviceFault when the device fails, or gives no numbers, twice.
+        Raises DeviceFault when the device fails, or gives what cannot be right, twice.
         """
         plan = self.plan
         hidden: list[npt.NDArray[np.float32]] = []
@@ -78,7 +78,7 @@ class Encoder:
         def after(done: int, launches: int) -> None:
             if self._progress:
                 self._progress(done, launches)
-            if done == launches:  # within the job, which repeats what gives no numbers
+            if done == launches:  # within the job, which is repeated if that raises
                 hidden.append(self._result())
 
         self._write(plan.mel.offset, plan.pack_mel(mel))
@@ -102,10 +102,24 @@ class Encoder:
         result = self.plan.result
         self._buffer.from_device(result.offset, result.size)
         hidden = self.plan.unpack_result(self._buffer.array("uint16"))
-        if not np.isfinite(hidden).all():
+        fault = _fault(hidden)
+        if fault:
             self._forget_result()
-            raise wrong(self._backend, "encoding a window", "its result is not of numbers")
+            raise wrong(self._backend, "encoding a window", fault)
         return hidden
+
+
+def _fault(hidden: npt.NDArray[np.float32]) -> str:
+    """What no encoder gives; empty when there is nothing of it.
+
+    Junk from any launch spreads to a result that is not finite, zeros from any launch to one that
+    knows no positions.
+    """
+    if not np.isfinite(hidden).all():
+        return "its result is not of numbers"
+    if (hidden == hidden[0]).all():
+        return "its result is the same at every position"
+    return ""
 
 
 def _load(
