@@ -51,7 +51,7 @@ def test_layer_norm(tiles: int, columns: int) -> None:
     matrix[:, 5] *= 100
     gamma, beta = rng.standard_normal((2, columns)).astype(np.float32)
     source = Activations(tiles, columns // TILE, Order.PAIRS)
-    result = replace(source, order=Order.UNITS, offset=source.size)
+    result = replace(source, order=Order.STREAM, offset=source.size)
     work = LayerNorm(source, result, Weights(1, 0), columns)
     bench = ArrayBench(2 * source.size, work.column_bytes)
     bench.write(0, 0, source.pack(matrix))
@@ -75,7 +75,7 @@ def test_attention_behind_its_projections(heads: int, valid: int) -> None:
     x = Activations(rows, heads, Order.PAIRS)
     queries = replace(x, offset=x.size)
     keys = KeysValues(rows, heads, 0, 2 * x.size)
-    result = Activations(rows, heads, Order.TILES, offset=keys.offset + keys.size)
+    result = Activations(rows, heads, Order.STREAM, offset=keys.offset + keys.size)
     scratch = Target((result.offset + result.size) // 4)
     end = result.offset + result.size + 4 * rows * TILE_WORDS
     targets = [replace(t, order=SECOND_TRANSPOSED) for t in columns_of(queries)[:heads]]

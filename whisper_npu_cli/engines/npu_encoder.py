@@ -94,16 +94,16 @@ class EncoderPlan:
         self._conv1 = self._matrix(TAPS * ROWS, width)
         self._x = [self._matrix(ROWS, width) for _ in range(2)]
         self._y = self._matrix(ROWS, width)
-        self._normal = self._matrix(ROWS, width, Order.UNITS)
+        self._normal = self._matrix(ROWS, width, Order.STREAM)
         self._queries = self._matrix(ROWS, width)
-        self._mixed = self._matrix(ROWS, width, Order.TILES)
+        self._mixed = self._matrix(ROWS, width, Order.STREAM)
         self._wide = self._matrix(ROWS, wide)
         self._keys = KeysValues(ROWS, sizes.encoder_heads, ACTIVATIONS, self._room[ACTIVATIONS])
         self._take(ACTIVATIONS, self._keys.size)
         scratch = self._take(ACTIVATIONS, 8 * ROWS * TILE_WORDS)
         self._scratch = Target(scratch // 4, pair_step=4 * TILE_WORDS)
         self.positions = self._matrix(ROWS, width, argument=WEIGHTS)
-        self.result = self._matrix(ROWS, width, Order.UNITS)
+        self.result = self._matrix(ROWS, width, Order.STREAM)
         self._build()
 
     # Memory --------------------------------------------------------------------------------------

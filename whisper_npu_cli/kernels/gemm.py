@@ -11,7 +11,7 @@ operation reads them.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from enum import IntEnum
 
 from whisper_npu_cli.aie.asm.modes import Shape, Shuffle
@@ -54,7 +54,8 @@ class Order:
     Two tiles, `pair` bytes apart, make a block by the shuffle `mode`. source_.../target_...: steps
     of the pointers in bytes: nearly always `inner`, every `count`-th time `middle`, after
     count * middle_count `step`. halves: source and target of the second loop of a piece; piece:
-    source of the next piece. All are 32-bit words in the core's memory.
+    source of the next piece. late: how many further pieces of C must be finished before the first
+    piece can leave. All are 32-bit words in the core's memory.
     """
 
     pair: int
@@ -72,9 +73,10 @@ class Order:
     source_half: int
     target_half: int
     source_piece: int
+    late: int = 0
 
     def words(self) -> list[int]:
-        """The 15 words as they stand in memory; counts are stored less one."""
+        """The 16 words as they stand in memory; counts are stored less one."""
         values = list(astuple(self))
         for at in (4, 6, 9, 11):
             values[at] -= 1
@@ -102,10 +104,12 @@ FIRST_TRANSPOSED = Order(
     pair=128, mode=Shuffle.T16_8X4,
     source_step=1952, source_inner=32, source_count=4, source_middle=1952, source_middle_count=4,
     target_step=-1472, target_inner=512, target_count=4, target_middle=-1472, target_middle_count=4,
-    source_half=16 * C_BLOCK, target_half=256, source_piece=C_BLOCK,
+    source_half=16 * C_BLOCK, target_half=256, source_piece=C_BLOCK, late=3,
 )  # fmt: skip
 """The transpose as a left operand: values, of which a piece holds 16 columns."""
 
+LATE = [f.name for f in fields(Order)].index("late")
+"""Word of an Order."""
 ORDERS = (FIRST_OPERAND, SECOND_TRANSPOSED, FIRST_TRANSPOSED)
 ORDERS_AT = WORK
 ORDER_BYTES = 64
@@ -122,7 +126,7 @@ def order_address(order: Order) -> int:
 
 def tables() -> bytes:
     """What WORK holds at configuration: orders, zeros, selection."""
-    words = [w & 0xFFFFFFFF for order in ORDERS for w in [*order.words(), 0]]
+    words = [w & 0xFFFFFFFF for order in ORDERS for w in order.words()]
     half = VECTOR // 2
     select = bytes(half) + ONE.to_bytes(2, "little") * (half // 2) + bytes(half)
     return b"".join(w.to_bytes(4, "little") for w in words) + bytes(2 * VECTOR) + select
@@ -131,15 +135,12 @@ def tables() -> bytes:
 def gemm(p: Program, t: Tile) -> None:
     """All tiles of one operation."""
     panels, rows, chunks = (t.parameter(w) for w in (Word.PANELS, Word.ROWS, Word.CHUNKS))
-    mode = p.product_mode(Shape.BF16_4X8X4)
-    fresh = p.product_mode(Shape.BF16_4X8X4, zero_accumulator=True)
-    bias, panel = p.const(SIDE, name="bias"), p.const(PANEL_BIAS)
+    bias = p.const(SIDE, name="bias")
     order_at = p.const(HEADER + 4 * Word.ORDERS, name="order_at")
     with p.loop(panels):
-        order = p.lda(p.pointer("header", order_at)[0], to=p.scalar("order"))
         with p.loop(rows):
-            first = p.scalar("first")
-            p.mov(fresh, to=first)
+            mode, first = p.product_mode(Shape.BF16_4X8X4), p.scalar("first")
+            p.mov(p.product_mode(Shape.BF16_4X8X4, zero_accumulator=True), to=first)
             with p.loop(chunks):
                 a, b, c = t.a.take(), t.b.take(), p.pointer("c", C)
                 tile_product(p, a, b, c, row_steps(p), group_steps(p), first, mode, BLOCKS)
@@ -151,20 +152,19 @@ def gemm(p: Program, t: Tile) -> None:
             with p.if_nonzero(t.parameter(Word.GELU)):
                 gelu(p, bias)
                 p.const(SIDE + MOST_PANELS * PANEL_BIAS, added)
-            add_bias_and_residual(p, t, added, mode)
-            write_tile(p, t, order)
-        p.add(bias, panel, to=bias)
+            finish(p, t, added, order_at)
+        p.add(bias, p.const(PANEL_BIAS), to=bias)
         p.add(order_at, 4, to=order_at)
 
 
-def add_bias_and_residual(p: Program, t: Tile, bias: Value, matrix: Value) -> None:
-    """C to bf16 tiles in place: tile n of a block of 512 bytes comes to stand at 32 n of it.
+def finish(p: Program, t: Tile, bias: Value, order_at: Value) -> None:
+    """Bias and residual to C, as bf16 tiles; pieces leave as soon as they can.
 
-    The residual of the tiles of a column of cores arrives on net B as four chunks: pieces of row
-    tiles 0 and 1 alternately, then of 2 and 3. Without a residual, zeros are read again and again.
+    Tile n of a block of 512 bytes comes to stand at 32 n of it. `order_at` is where the address of
+    an Order stands. The residual of the tiles of a column of cores arrives on net B as four chunks:
+    pieces of row tiles 0 and 1 alternately, then of 2 and 3. Without a residual, zeros are read
+    again and again.
     """
-    wanted = t.parameter(Word.RESIDUAL)
-    pair, parity = t.place(2), t.place(3)
     base, piece, second = p.scalar("residual"), p.scalar("piece"), p.scalar("second")
     steps = [p.new("d", "residual_steps") for _ in range(2)]  # each counts for one pointer
     p.const(ZEROS_AT, base)
@@ -172,30 +172,41 @@ def add_bias_and_residual(p: Program, t: Tile, bias: Value, matrix: Value) -> No
         p.const(0, value)
     for d in steps:
         p.const(3, d.dn)
-    with p.if_nonzero(wanted):
+    with p.if_nonzero(t.parameter(Word.RESIDUAL)):
         p.const(2 * PIECE, piece)
         p.const(512, second)
         for d in steps:
             p.const(640, d.m)
             p.const(128, d.dj)
-    with p.if_nonzero(p.and_(wanted, pair)):
-        t.b.skip()
-        t.b.skip()
-    total = p.const(C, name="total")
-    half_tile = p.const(8 * C_BLOCK)
-    with p.loop(2):
-        with p.if_nonzero(wanted):
-            t.b.wait()
-            p.add(t.b.at, parity, to=base)
-        with p.loop(2):
-            _finish_piece(p, total, bias, base, second, steps, matrix)
+        with p.if_nonzero(t.place(2)):
+            t.b.skip()
+            t.b.skip()
+    total, start = p.const(C, name="total"), p.const(C, name="start")
+    unfinished, odd = p.const(4, name="unfinished"), p.const(1)
+    late = p.lda(_order(p, order_at)[4 * LATE], to=p.scalar("late"))
+    with p.loop(p.add(late, 4)):
+        with p.if_nonzero(unfinished):
+            with p.if_nonzero(t.parameter(Word.RESIDUAL)), p.if_zero(p.and_(unfinished, odd)):
+                t.b.wait()
+                p.add(t.b.at, t.place(3), to=base)
+            _finish_piece(p, total, bias, base, second, steps)
             p.add(base, piece, to=base)
-            p.add(total, half_tile, to=total)
-        with p.if_nonzero(wanted):
-            t.b.give()
-    with p.if_nonzero(wanted), p.if_zero(pair):
+            p.add(total, p.const(8 * C_BLOCK), to=total)
+            p.add(unfinished, -1, to=unfinished)
+            with p.if_nonzero(t.parameter(Word.RESIDUAL)), p.if_zero(p.and_(unfinished, odd)):
+                t.b.give()
+        with p.if_zero(late):
+            _write_piece(p, t, order_at, start)
+        with p.otherwise():
+            p.add(late, -1, to=late)
+    with p.if_nonzero(t.parameter(Word.RESIDUAL)), p.if_zero(t.place(2)):
         t.b.skip()
         t.b.skip()
+
+
+def _order(p: Program, order_at: Value) -> Value:
+    """A pointer to the Order whose address stands there."""
+    return p.pointer("work", p.lda(p.pointer("header", order_at)[0], to=p.scalar("order")))
 
 
 def _finish_piece(
@@ -205,9 +216,9 @@ def _finish_piece(
     base: Value,
     second: Value,
     steps: list[Value],
-    matrix: Value,
 ) -> None:
     """Eight blocks of C: plus bias, plus residual, rounded to bf16."""
+    matrix = p.product_mode(Shape.BF16_4X8X4)
     lanes = p.product_mode(Shape.BF16_LANES_16X2)
     ones = p.vbcst_16(p.const(ONE))
     select = p.pointer("work", SELECT_AT)
@@ -242,38 +253,37 @@ def _finish_piece(
             p.vst_conv_bf16_fp32(value, out.post(skip if value is results[-1] else 32))
 
 
-def write_tile(p: Program, t: Tile, order: Value) -> None:
-    """Send the bf16 tiles of C as four pieces, arranged as the Order at an address says."""
-    pointer = p.pointer("work", order)
-    pair = p.new("dj", "pair")
-    shuffle, half_source, half_target, piece = (p.scalar(n) for n in ("mode", "hs", "ht", "ps"))
+def _write_piece(p: Program, t: Tile, order_at: Value, start: Value) -> None:
+    """Send a piece of the bf16 tiles of C, arranged as the Order says whose address stands there.
+
+    `start` is the address of its first tile, and goes on to the next piece's.
+    """
+    pointer = _order(p, order_at)
+    pair, shuffle = p.new("dj", "pair"), p.scalar("mode")
     source, target = p.new("d3", "source"), p.new("d3", "target")
     for value in (
         pair, shuffle,
         source.m, source.dj, source.dn, source.dj2, source.dn2,
         target.m, target.dj, target.dn, target.dj2, target.dn2,
-        half_source, half_target, piece,
     ):  # fmt: skip
         p.lda(pointer.post(4), to=value)
     for value in (source.dc, source.dc2, target.dc, target.dc2):
         p.const(0, value)
-    start = p.const(C, name="start")
-    with p.loop(4):
-        t.out.wait()
-        from_at, to_at = p.scalar("from"), p.scalar("to")
-        p.mov(start, to=from_at)
-        p.mov(t.out.at, to=to_at)
-        with p.loop(2):
-            read, write = p.pointer("c", from_at), p.pointer("out", to_at)
-            with p.loop(16):
-                both, other = p.vector(512, "both"), p.vector(512, "other")
-                p.vld(read[pair], to=both.hi)
-                p.vld(read[pair], to=other.lo)
-                p.vld(read.post(source), to=both.lo)
-                block = p.vshuffle(both, other.lower, shuffle)
-                p.vst(block.hi, write[32])
-                p.vst(block.lo, write.post(target))
-            p.add(from_at, half_source, to=from_at)
-            p.add(to_at, half_target, to=to_at)
-        t.out.give()
-        p.add(start, piece, to=start)
+    t.out.wait()
+    from_at, to_at = p.scalar("from"), p.scalar("to")
+    p.mov(start, to=from_at)
+    p.mov(t.out.at, to=to_at)
+    with p.loop(2):
+        read, write = p.pointer("c", from_at), p.pointer("out", to_at)
+        with p.loop(16):
+            both, other = p.vector(512, "both"), p.vector(512, "other")
+            p.vld(read[pair], to=both.hi)
+            p.vld(read[pair], to=other.lo)
+            p.vld(read.post(source), to=both.lo)
+            block = p.vshuffle(both, other.lower, shuffle)
+            p.vst(block.hi, write[32])
+            p.vst(block.lo, write.post(target))
+        p.add(from_at, p.lda(pointer[0], to=p.scalar("half")), to=from_at)
+        p.add(to_at, p.lda(pointer[4], to=p.scalar("half")), to=to_at)
+    t.out.give()
+    p.add(start, p.lda(pointer[8], to=p.scalar("step")), to=start)

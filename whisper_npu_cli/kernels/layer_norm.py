@@ -53,8 +53,8 @@ class Word(IntEnum):
 
     PASSES = 1
     """1, or 2 where a unit does not fit into C."""
-    UNITS = 2
-    """On a net: four for each row tile."""
+    TILES = 2
+    """Row tiles on a net: units of this core."""
     CHUNKS = 3
     """Of a unit."""
     PIECES = 4
@@ -63,6 +63,8 @@ class Word(IntEnum):
     """fp32."""
     SHARE = 6
     """1 / columns as bf16, and in the next word what that leaves."""
+    TOTAL = 8
+    """Chunks of a pass on a net."""
 
 
 def reference(
@@ -100,7 +102,8 @@ class LayerNorm:
         """The header."""
         high, low = split_bfloat16(np.array([1 / self.columns], np.float32)).ravel().tolist()
         words = [operation] + [0] * (len(Word) + 1)
-        words[Word.PASSES], words[Word.UNITS] = self.passes, 4 * self.tiles
+        words[Word.PASSES], words[Word.TILES] = self.passes, self.tiles
+        words[Word.TOTAL] = 4 * self.tiles * self.chunks
         words[Word.CHUNKS], words[Word.PIECES] = self.chunks, self.pieces
         words[Word.EPSILON] = int(np.float32(self.epsilon).view(np.int32))
         words[Word.SHARE], words[Word.SHARE + 1] = high, low
@@ -123,25 +126,38 @@ def layer_norm(p: Program, t: Tile) -> None:
     p.banks.update(parameters=BANKS["b"], factors=BANKS["work"])
     for _ in range(2):
         t.b.wait()
-    others, passes = t.place(0), t.parameter(Word.PASSES)
-    first = p.const(1, name="first")
+    passes, first = t.parameter(Word.PASSES), p.const(1, name="first")
     with p.while_nonzero(passes):
         entry = p.const(TABLE, name="entry")
-        with p.loop(t.parameter(Word.UNITS), pipelined=False):
+        left, before = t.parameter(Word.TOTAL), t.place(0)
+        with p.while_nonzero(before):
             chunks = t.parameter(Word.CHUNKS)
-            with p.if_zero(others):
-                with p.if_nonzero(first):
-                    _statistics(p, t, entry)
-                with p.if_zero(p.add(passes, -1)):
-                    _normalize(p, t, entry, first)
-                p.add(entry, p.const(2 * VECTOR), to=entry)
-            with p.otherwise():
-                t.a.skip_all(chunks)
-            p.and_(p.add(others, -1), p.const(3), to=others)
+            p.sub(left, chunks, to=left)
+            t.a.skip_all(chunks)
+            p.add(before, -1, to=before)
+        with p.loop(t.parameter(Word.TILES), pipelined=False):
+            others = _others(p, t, left)
+            with p.if_nonzero(first):
+                _statistics(p, t, entry)
+            with p.if_zero(p.add(passes, -1)):
+                _normalize(p, t, entry, first, others)
+            t.a.skip_all(others)
+            p.add(entry, p.const(2 * VECTOR), to=entry)
         p.const(0, first)
         p.add(passes, -1, to=passes)
     t.b.give()
     t.b.give()
+
+
+def _others(p: Program, t: Tile, left: Value) -> Value:
+    """Chunks for others between this unit and the next or the end; `left` goes down by both."""
+    chunks = t.parameter(Word.CHUNKS)
+    p.sub(left, chunks, to=left)
+    others = p.add(chunks, p.lshl(chunks, p.const(1)), to=p.scalar("others"))
+    with p.if_nonzero(p.lt(left, others)):
+        p.mov(left, to=others)
+    p.sub(left, others, to=left)
+    return others
 
 
 # ------------------------------------------------------------------------------ statistics
@@ -306,8 +322,12 @@ def _inverse_root(p: Program, v: Value, lanes: Value) -> Value:
 # ------------------------------------------------------------------------------ results
 
 
-def _normalize(p: Program, t: Tile, entry: Value, resident: Value) -> None:
-    """All pieces of a unit, from C where it is resident, else from net A."""
+def _normalize(p: Program, t: Tile, entry: Value, resident: Value, others: Value) -> None:
+    """All pieces of a unit, from C where it is resident, else from net A.
+
+    From C, a chunk for others passes after each piece, so that the net does not wait for this core;
+    `others`, of which there are fewer than pieces, is 0 then.
+    """
     _spread(p, entry)
     following, ring = p.scalar("following"), p.const(2 * CHUNK - 1)
     p.mov(t.b.at, to=following)
@@ -322,6 +342,9 @@ def _normalize(p: Program, t: Tile, entry: Value, resident: Value) -> None:
             more = p.lt(p.const(0), left)
             p.add(source, p.lshl(more, p.const(11)), to=source)
             p.add(following, p.const(4 * VECTOR), to=following)
+            with p.if_nonzero(resident), p.if_nonzero(others):
+                t.a.skip()
+                p.add(others, -1, to=others)
         with p.if_zero(resident):
             t.a.give()
 

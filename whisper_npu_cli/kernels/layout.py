@@ -25,9 +25,7 @@ class Order(Enum):
     """Who wrote or reads a matrix."""
 
     PAIRS = "by a product: two row tiles alternate piece by piece"
-    TILES = "tile after tile, column by column"
-    UNITS = "by a row-wise operation: each core's pieces in the order in which it made them"
-    STREAM = "by the host, in the order in which a product reads them"
+    STREAM = "by all others, in the order in which a product reads them"
 
 
 @dataclass(frozen=True)
@@ -62,34 +60,25 @@ class Activations:
         """The row tile that a row of cores has in pass `number`."""
         return net // 2 * (self.rows // 2) + 2 * number + net % 2
 
-    def start_of_row(self, row: int) -> int:
-        """Word of the first piece of a row tile, in an order that knows no passes."""
-        if self.order is Order.PAIRS:
-            return row // 2 * 2 * TILE_WORDS + row % 2 * PIECE_WORDS
-        assert self.order is Order.TILES
-        return row * TILE_WORDS
+    def place(self, row: int) -> tuple[int, int]:
+        """The row of cores that has a row tile, and in which pass."""
+        half, at = divmod(row, self.rows // 2)
+        return 2 * half + at % 2, at // 2
 
     def start(self, net: int, number: int) -> int:
         """Word of the first piece of the row tile of a row of cores in a pass."""
-        if self.order in (Order.PAIRS, Order.TILES):
-            return self.start_of_row(self.row(net, number))
         if self.order is Order.STREAM:
-            return (net * self.passes + number) * self.columns * TILE_WORDS
-        unit = 2 * self.padded * PIECE_WORDS
-        return (net // 2 * self.passes + number) * unit + net % 2 * PIECE_WORDS
+            return (net * self.passes + number) * self.padded * TILE_WORDS
+        return self.row(net, number) // 2 * 2 * TILE_WORDS + net % 2 * PIECE_WORDS
 
     @property
     def piece_step(self) -> int:
         """Words from a piece of a tile to the next one."""
-        if self.order is Order.UNITS:
-            return 4 * self.passes * self.padded * PIECE_WORDS
-        return 2 * PIECE_WORDS if self.order is Order.PAIRS else PIECE_WORDS
+        return PIECE_WORDS if self.order is Order.STREAM else 2 * PIECE_WORDS
 
     @property
     def column_step(self) -> int:
         """Words from a tile to the one right of it."""
-        if self.order is Order.UNITS:
-            return 2 * PIECE_WORDS
         return TILE_WORDS if self.order is Order.STREAM else self.rows * TILE_WORDS
 
     def _places(self) -> NDArray[np.int64]:

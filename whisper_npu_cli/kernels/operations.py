@@ -143,7 +143,7 @@ class Gemm:
                 pieces.append(Access(sizes, strides, start))
             walked = _merged(pieces)
             made = tuple(Piece(self.left.argument, access) for access in walked)
-            found.append(Transfer(f"a{net}", made, self.panels, depends=True))
+            found.append(Transfer(f"a{net}", made, self.panels))
         return found
 
     def _right(self, panel: int) -> list[Transfer]:
@@ -156,7 +156,7 @@ class Gemm:
         for number in range(passes):
             for c, piece in enumerate(weights):
                 more = self._residual(self.residual, NETS * panel + c, number)
-                found.append(Transfer(f"b{c}", (piece, more), depends=True, token=True))
+                found.append(Transfer(f"b{c}", (piece, more), token=True))
         return found
 
     def _residual(self, residual: Activations, column: int, number: int) -> Piece:
@@ -188,7 +188,10 @@ class Gemm:
 
 @dataclass(frozen=True)
 class LayerNorm:
-    """result = normalised rows of source, times gamma, plus beta; `columns` of them count."""
+    """result = normalised rows of source, times gamma, plus beta; `columns` of them count.
+
+    The source is in the order PAIRS, the result in the order STREAM.
+    """
 
     source: Activations
     result: Activations
@@ -211,26 +214,29 @@ class LayerNorm:
         """What the host has to move, in the order in which it should start."""
         given = Piece(self.weights.argument, linear(self.column_bytes, self.weights.offset))
         heads = [Transfer(f"b{c}", (given,)) for c in range(NETS)]
-        size, at = self.result.size // (2 * NETS), self.result.offset
-        outs = []
-        for j in range(2):
-            for c in range(NETS):
-                piece = Piece(self.result.argument, linear(size, at + (2 * c + j) * size))
-                outs.append(Transfer(f"out{c}{j}", (piece,), token=True))
-        return [*heads, *outs, *self._rows()]
+        rows = [self._rows(net) for net in range(NETS)]
+        return [*heads, *rows, *(self._results(c, j) for j in range(2) for c in range(NETS))]
 
-    def _rows(self) -> list[Transfer]:
-        """The row tiles of a net: a unit after the other, piece by piece along its columns."""
-        found, source = [], self.source
-        for net in range(NETS):
-            pieces = []
-            for number in range(source.passes):
-                start = source.offset // 4 + source.start(net, number)
-                sizes = (PIECES, source.padded, PIECE_WORDS)
-                strides = (source.piece_step, source.column_step, 1)
-                pieces.append(Piece(source.argument, Access(sizes, strides, start)))
-            found.append(Transfer(f"a{net}", tuple(pieces), self.work.passes, depends=True))
-        return found
+    def _rows(self, net: int) -> Transfer:
+        """The row tiles of a net: a unit after the other, piece by piece along its columns.
+
+        Units of all row tiles lie at the same distance: the pieces of two row tiles alternate.
+        """
+        source = self.source
+        sizes = (PIECES * source.passes, source.padded, PIECE_WORDS)
+        strides = (source.piece_step, source.column_step, 1)
+        access = Access(sizes, strides, source.offset // 4 + source.start(net, 0))
+        piece = Piece(source.argument, access)
+        return Transfer(f"a{net}", (piece,), self.work.passes)
+
+    def _results(self, column: int, j: int) -> Transfer:
+        """Piece `column` of all tiles of two nets, by turns."""
+        result = self.result
+        sizes = (result.passes * result.padded, 2, PIECE_WORDS)
+        strides = (TILE_WORDS, result.start(1, 0), 1)
+        start = result.offset // 4 + result.start(2 * j, 0) + column * PIECE_WORDS
+        piece = Piece(result.argument, Access(sizes, strides, start))
+        return Transfer(f"out{column}{j}", (piece,), token=True)
 
 
 @dataclass(frozen=True)
@@ -264,9 +270,10 @@ class Attention:
     """result = softmax(queries keys^T) values, head by head; the first `valid` keys count.
 
     Queries are those of a product in the order SECOND_TRANSPOSED, scaled so that scores are
-    exponents of 2; the result is in the order TILES. A step is one query tile of one head on each
-    core: the four cores of a row have four tiles of the same head, and a row of cores has a run of
-    steps. Surplus steps repeat the last one and leave their results in `scratch`, two tiles.
+    exponents of 2; the result is in the order STREAM. A step is one query tile of one head on each
+    core: the four cores of a row have four tiles of the same head, and the rows of cores deal the
+    heads out in turn. Surplus steps repeat the last one and leave their results in `scratch`, two
+    tiles behind the result.
     """
 
     queries: Activations
@@ -304,39 +311,41 @@ class Attention:
     def _work(self, net: int, step: int) -> tuple[int, int, bool]:
         """Head, group of four query tiles, and whether it counts."""
         last = self.keys.heads * self.queries.passes - 1
-        number = net * self.steps + step
-        head, group = divmod(min(number, last), self.queries.passes)
+        number = NETS * step + net
+        group, head = divmod(min(number, last), self.keys.heads)
         return head, group, number <= last
 
     def _keys(self, net: int, step: int) -> list[Transfer]:
-        """A run of steps with the same head, where it begins."""
+        """Of all steps with the same head on end, where they begin."""
         heads = [self._work(net, s)[0] for s in range(self.steps)]
         if step and heads[step] == heads[step - 1]:
             return []
+        repeat = len(list(next(itertools.groupby(heads[step:]))[1]))
         size = 4 * self.keys.head_words
         piece = Piece(self.keys.argument, linear(size, self.keys.offset + heads[step] * size))
-        return [Transfer(f"a{net}", (piece,), heads.count(heads[step]), depends=True, token=True)]
+        return [Transfer(f"a{net}", (piece,), repeat, token=True)]
 
     def _queries(self, column: int, step: int) -> Transfer:
         """The tiles of the four cores of a column."""
         q, pieces = self.queries, []
         for net in range(NETS):
             head, group, _ = self._work(net, step)
-            start = q.offset // 4 + head * q.column_step + q.start_of_row(NETS * group + column)
-            access = Access((PIECES, PIECE_WORDS), (q.piece_step, 1), start)
+            start = q.start(*q.place(NETS * group + column)) + head * q.column_step
+            access = Access((PIECES, PIECE_WORDS), (q.piece_step, 1), q.offset // 4 + start)
             pieces.append(Piece(q.argument, access))
-        return Transfer(f"b{column}", tuple(pieces), depends=True, token=True)
+        return Transfer(f"b{column}", tuple(pieces), token=True)
 
     def _results(self, column: int, j: int, step: int) -> Transfer:
         """The tiles of two cores, piece by piece in turn."""
         starts: list[int] = []
+        out = self.result
         for net in (2 * j, 2 * j + 1):
             head, group, counts = self._work(net, step)
-            row = NETS * group + column
-            tile = self.result.offset // 4 + (head * self.result.rows + row) * TILE_WORDS
+            start = out.start(*out.place(NETS * group + column)) + head * out.column_step
+            tile = out.offset // 4 + start
             starts.append(tile if counts else self.scratch.start + len(starts) * TILE_WORDS)
         strides = (PIECE_WORDS, starts[1] - starts[0], 1)
-        piece = Piece(self.result.argument, Access((PIECES, 2, PIECE_WORDS), strides, starts[0]))
+        piece = Piece(out.argument, Access((PIECES, 2, PIECE_WORDS), strides, starts[0]))
         return Transfer(f"out{column}{j}", (piece,), token=True)
 
 

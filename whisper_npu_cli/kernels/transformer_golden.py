@@ -101,8 +101,8 @@ def _operations() -> tuple[Gemm, Gemm, Attention, LayerNorm, Gemm]:
     keys = KeysValues(ROWS, HEADS, BETWEEN)
     queries = Activations(ROWS, HEADS, Order.PAIRS, BETWEEN, keys.size)
     rest = Target((queries.offset + HEADS * COLUMN) // 4, BETWEEN)
-    mixed = Activations(ROWS, HEADS, Order.TILES, OUTPUT)
-    normal = Activations(ROWS, 1, Order.UNITS, OUTPUT, HEADS * COLUMN)
+    mixed = Activations(ROWS, HEADS, Order.STREAM, OUTPUT)
+    normal = Activations(ROWS, 1, Order.STREAM, OUTPUT, HEADS * COLUMN)
     last = Activations(ROWS, NETS, Order.PAIRS, OUTPUT, normal.offset + normal.size)
     targets = [keys.target(h, values) for values in (False, True) for h in range(HEADS)]
     product = Gemm(x, Weights(WEIGHTS, 0), 1, tuple(targets))
