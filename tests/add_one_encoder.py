@@ -51,7 +51,7 @@ class AddOne:
         for column in range(COLUMNS):
             at = start + column * quarter
             arriving, leaving = (Piece(0, linear(quarter, at + step)) for step in (0, SIZE))
-            found.append(Transfer(f"input{column}", (arriving,), depends=True))
+            found.append(Transfer(f"input{column}", (arriving,)))
             found.append(Transfer(f"output{column}", (leaving,), token=True))
         return [found]
 
