@@ -208,6 +208,14 @@ def test_an_npu_that_fails_while_it_is_measured(made, timed, faulty, monkeypatch
     assert list_measured() == []
 
 
+def test_a_model_in_the_cpu_engines_format_is_not_for_the_npu(made):
+    folder = models.resolve("tones")
+    (folder / "model.bin").touch()
+    with pytest.raises(ModelError, match=r"in CTranslate2's format.*or --device cpu"):
+        made("npu")
+    assert "in CTranslate2's format" in made("auto").choice.reason
+
+
 @pytest.mark.parametrize("error", [ModelError("its heads are odd."), DeviceError("none left.")])
 def test_auto_needs_no_npu_and_a_name_does(made, monkeypatch, error):
     def refuse(*given):

@@ -37,11 +37,20 @@ def attach(
     from being used is a reason for the CPU then. Raises DeviceError and ModelError otherwise.
     """
     if not choice.measure:
-        return NpuCore(Encoder(device, Checkpoint(folder), progress), core, failed, False), choice
+        return NpuCore(Encoder(device, _checkpoint(folder), progress), core, failed, False), choice
     try:
-        return _fastest(core, Checkpoint(folder), device, subject, failed, progress)
+        return _fastest(core, _checkpoint(folder), device, subject, failed, progress)
     except (DeviceError, ModelError) as error:
         return core, no_npu(str(error))
+
+
+def _checkpoint(folder: Path) -> Checkpoint:
+    if (folder / "model.bin").exists():
+        raise ModelError(
+            f"{folder} is in CTranslate2's format, of which the NPU engine makes nothing: use the "
+            "model's Hugging Face checkpoint, or --device cpu."
+        )
+    return Checkpoint(folder)
 
 
 def _fastest(

@@ -79,7 +79,7 @@ class Transcriber:
         if for_good:
             why = f"the NPU failed ({fault.reason})"
             self.choice = Choice("cpu", f"cpu: {why}", why, trouble=f"{fault} The CPU goes on.")
-        else:
+        elif not self.choice.trouble:
             self.choice = replace(self.choice, trouble=f"{fault} A second attempt went well.")
 
     @property
