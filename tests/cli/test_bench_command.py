@@ -1,13 +1,12 @@
 import json
 import os
-import sys
 import time
-from types import ModuleType
 
 import pytest
 
 from whisper_npu_cli.cli import bench, machine
 from whisper_npu_cli.cli.bench import Spread
+from whisper_npu_cli.engines import encoder_bench as encoder_bench_module
 
 
 def test_figures_as_json(command):
@@ -80,9 +79,7 @@ def encoder_bench(monkeypatch):
         given[2]("fc1")
         return COSTS
 
-    module = ModuleType("encoder_bench")
-    module.measure = measure
-    monkeypatch.setitem(sys.modules, "whisper_npu_cli.engines.encoder_bench", module)
+    monkeypatch.setattr(encoder_bench_module, "measure", measure)
     return asked
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from whisper_npu_cli.cli import flags, machine
+from whisper_npu_cli.cli import encoder_costs, flags, machine
 from whisper_npu_cli.cli.report import STAGE_TITLES
 from whisper_npu_cli.cli.streams import note, put
 from whisper_npu_cli.errors import UsageError
@@ -62,8 +62,8 @@ def bench(
     if encoder:
         if audio:
             raise UsageError("--encoder needs no sound; leave --audio.")
-        costs = encoder_costs(model, device)
-        put(json_format.dumps(costs) if json else costs_as_text(costs))
+        costs = encoder_costs.measure(model, device)
+        put(json_format.dumps(costs) if json else encoder_costs.as_text(costs))
         return
     figures = measure(audio or str(sample()), model, device, repeat, warmup)
     put(json_format.dumps(figures) if json else as_text(figures))
@@ -92,59 +92,6 @@ def measure(audio: str, model: str, device: str, repeat: int, warmup: int) -> di
         results.append(transcriber.transcribe(audio))
     cpu = machine.cpu_seconds() - cpu_start
     return _figures(audio, results, transcriber.load_seconds, cpu)
-
-
-def encoder_costs(model: str, device: str) -> dict[str, Any]:
-    """Run the encoder's operations on the NPU, or its emulator; return the figures of docs/cli.md.
-
-    `auto` takes the NPU where there is one. Raises UsageError for the CPU, DeviceError, ModelError.
-    """
-    from whisper_npu_cli.engines.select import has_phoenix
-
-    if device == "cpu":
-        raise UsageError("--encoder is about the NPU; use --device npu or emulator.")
-    if device == "auto":
-        device = "npu" if has_phoenix() else "emulator"
-    from whisper_npu_cli.engines.encoder_bench import measure as measure_encoder
-
-    return measure_encoder(model, device, note)
-
-
-def costs_as_text(costs: dict[str, Any]) -> str:
-    """The costs as lines and a table for people."""
-    window = costs["window"]
-    lines = [
-        f"model        {costs['model']}, {costs['layers']} layers, random weights",
-        f"device       {costs['device']}"
-        + (": emulated cycles, no measurement of an NPU" if costs["emulated"] else ""),
-        f"window       {window['cycles']:,} cycles, {window['cycles'] / 1e6:.2f} ms at 1.0 GHz, in "
-        f"{costs['launches']} launches",
-        f"multiplied   {window['macs'] / 1e9:.2f} G of {window['needed_macs'] / 1e9:.2f} G needed; "
-        f"{window['mac_utilisation']:.1%} of what 16 cores could",
-        f"moved        {window['bytes'] / 1e6:.1f} MB",
-        f"dispatch     the controller is busy {window['dispatch_share']:.1%} of the time",
-    ]
-    if costs["layers_run"] < costs["layers"]:
-        lines.append(
-            f"layers run   {costs['layers_run']} of {costs['layers']}: first, middle, last; the "
-            "others are as the middle one"
-        )
-    rows = [("operation", "times", "cycles", "share", "MAC use", "MB", "dispatch")]
-    alone = sum(operation["cycles"] for operation in costs["operations"])
-    for each in costs["operations"]:
-        rows.append(
-            (
-                each["name"], str(each["count"]), f"{each['cycles']:,}",
-                f"{each['cycles'] / alone:.1%}", f"{each['mac_utilisation']:.1%}",
-                f"{each['bytes'] / 1e6:.1f}", f"{each['dispatch_share']:.1%}",
-            )
-        )  # fmt: skip
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    ]
-    note = "Each operation was a launch of its own here, with what that costs; their sum is"
-    return "\n".join([*lines, "", *table, "", f"{note} {alone:,} cycles."])
 
 
 def _figures(audio: str, results: list[Result], model_load: float, cpu: float) -> dict[str, Any]:
