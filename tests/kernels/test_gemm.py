@@ -42,7 +42,7 @@ class Product:
         end = self.left.size + self.result.size
         self.residual = replace(self.result, offset=end) if residual else None
         self.work = Gemm(self.left, Weights(1, 0), tiles(k), columns_of(self.result), self.residual)
-        self.bench = ArrayBench(end + self.result.size, 4 * self.work.column_bytes)
+        self.bench = ArrayBench(end + self.result.size, self.work.size)
 
     def run(
         self, left: Matrix, right: Matrix, bias: Matrix, residual: Matrix | None = None
@@ -74,6 +74,7 @@ def draw(m: int, k: int, n: int, seed: int) -> tuple[Matrix, Matrix, Matrix, Mat
         (256, 64, 256, False),
         (250, 200, 130, False),  # padded in every direction
         (512, 128, 320, True),  # two panels, two passes; the residual changes streams
+        (512, 768, 320, True),  # so many steps of k that both nets carry the residual
     ],
 )
 def test_product(m: int, k: int, n: int, residual: bool) -> None:

@@ -13,23 +13,20 @@ from whisper_npu_cli.kernels.layout import from_bfloat16, to_bfloat16
 from whisper_npu_cli.kernels.tile import CHUNK, Tile
 
 OPERATION = 3
-MOST_BYTES, MOST_CYCLES = 2850, 5750
+MOST_BYTES, MOST_CYCLES = 3100, 5850
 """Of the operation; of a unit of 512 columns, while its neighbours' pass."""
 
 
-def units(matrix: NDArray[np.float32], chunks: int) -> NDArray[np.uint16]:
-    """uint16[row tiles, 4 units, pieces, 4, 8, 4, 8] of a net's rows, nonsense after them."""
-    rows, columns = matrix.shape
-    full = np.full((rows, 256 * chunks), 0x7FC0, np.uint16)  # not a number
-    full[:, :columns] = to_bfloat16(matrix)
-    blocks = full.reshape(rows // 64, 4, 4, 4, -1, 8, 8)
+def units(matrix: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """uint16[row tiles, 4 units, pieces, 4, 8, 4, 8] of a net's rows."""
+    blocks = to_bfloat16(matrix).reshape(len(matrix) // 64, 4, 4, 4, -1, 8, 8)
     return np.ascontiguousarray(blocks.transpose(0, 1, 4, 2, 5, 3, 6))
 
 
-def rows_of(pieces: NDArray[np.uint16], chunks: int) -> NDArray[np.float32]:
-    """float32[rows, 256 * chunks] of the pieces of a core."""
-    blocks = pieces.reshape(-1, 4 * chunks, 4, 8, 4, 8).transpose(0, 2, 4, 1, 3, 5)
-    return from_bfloat16(blocks.reshape(-1, 256 * chunks))
+def rows_of(pieces: NDArray[np.uint16], columns: int) -> NDArray[np.float32]:
+    """float32[rows, columns] of the pieces of a core."""
+    blocks = pieces.reshape(-1, columns // 64, 4, 8, 4, 8).transpose(0, 2, 4, 1, 3, 5)
+    return from_bfloat16(blocks.reshape(-1, columns))
 
 
 def run(
@@ -40,14 +37,14 @@ def run(
     column: int = 0,
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], operation_bench.Done]:
     """A net's rows through the core of a column: its rows, what they should be, the run."""
-    raw = units(matrix, task.chunks).tobytes() * task.passes
+    raw = units(matrix).tobytes() * task.passes
     chunks = [raw[at : at + CHUNK] for at in range(0, len(raw), CHUNK)]
     parameters = [row.tobytes() for row in task.parameters(gamma, beta)]
-    b_chunks = [operation_bench.header(*task.words(OPERATION)), *parameters]
+    b_chunks = [operation_bench.header(*task.words(OPERATION, column)), *parameters]
     done = operation_bench.run(
         operation_bench.compiled(layer_norm), chunks, b_chunks, column=column
     )
-    found = rows_of(np.frombuffer(b"".join(done.pieces), np.uint16), task.chunks)
+    found = rows_of(np.frombuffer(b"".join(done.pieces), np.uint16), task.columns)
     own = matrix.reshape(-1, 4, 16, task.columns)[:, column].reshape(-1, task.columns)
     exact = [from_bfloat16(to_bfloat16(a)).astype(np.float64) for a in (own, gamma, beta)]
     return found, reference(*exact, task.epsilon), done
@@ -59,8 +56,6 @@ def check(
     expected: NDArray[np.float64],
     beta: NDArray[np.float32],
 ) -> None:
-    assert (found[:, task.columns :] == 0).all()
-    found = found[:, : task.columns]
     error = np.abs(found - expected)
     slack = 2.0**-7 * (np.abs(expected - beta) + np.abs(expected)) + 2e-3
     assert (error <= slack).all(), (error / slack).max()
@@ -126,8 +121,8 @@ def test_rows_at_the_ends(columns: int) -> None:
     found, expected, _ = run(task, *arrays)
     check(task, found, expected, arrays[2])
     for row in (7, 8, 9):
-        np.testing.assert_array_equal(found[row, :columns], from_bfloat16(to_bfloat16(arrays[2])))
-    for ours, exact in zip(found[:, :columns], expected, strict=True):
+        np.testing.assert_array_equal(found[row], from_bfloat16(to_bfloat16(arrays[2])))
+    for ours, exact in zip(found, expected, strict=True):
         assert np.corrcoef(ours, exact)[0, 1] >= 0.9999
 
 

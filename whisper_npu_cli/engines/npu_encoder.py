@@ -1,8 +1,8 @@
 """Whisper's encoder as operations of the transformer overlay: buffers, weights, launches.
 
-Buffer 0 of a launch holds activations, buffer 1 weights. A window is one launch for each layer; the
-first begins with the two convolutions, as matrix products, and the last ends with the last
-normalisation. Nothing comes back to the host in between.
+Buffer 0 of a launch holds activations, buffer 1 weights. A window is one launch for each two
+layers; the first begins with the two convolutions, as matrix products, and the last ends with the
+last normalisation. Nothing comes back to the host in between.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ HEAD = 64
 """The only head size that the attention kernel has; every Whisper's."""
 SCORE = float(np.log2(np.e)) / HEAD**0.5
 """Factor of the queries: scores are exponents of 2."""
+
+LAYERS = 2
+"""Of a launch: a launch costs 40 thousand cycles, and each one that is over is progress to show."""
 
 ACTIVATIONS, WEIGHTS = 0, 1
 
@@ -143,7 +146,7 @@ class EncoderPlan:
             self._norm(f"{scope}.final_layer_norm", self._y, self._normal)
             self._gemm(fc1, self._normal, self._wide, _linear(fc1), gelu=True)
             self._gemm(fc2, self._wide, after, _linear(fc2), residual=self._y)
-            if n + 1 < sizes.encoder_layers:
+            if (n + 1) % LAYERS == 0 and n + 1 < sizes.encoder_layers:
                 self._launch(after)
         self._norm("model.encoder.layer_norm", after, self.result)
         self._launch(self.result)
@@ -180,14 +183,14 @@ class EncoderPlan:
             first, last = int(chosen[0]) * NETS, int(chosen[-1] + 1) * NETS
             part = None if residual is None else _from_column(residual, first)
             made = Gemm(left, Weights(WEIGHTS, 0), left.columns, targets[first:last], part, gelu)
-            at = self._take(WEIGHTS, NETS * made.column_bytes)
+            at = self._take(WEIGHTS, made.size)
             made = replace(made, weights=Weights(WEIGHTS, at))
             stage.append(Packed(name, made, _packer(made, right, first * TILE, last * TILE)))
         self._stages.append(stage)
 
     def _norm(self, name: str, source: Activations, result: Activations) -> None:
-        made = LayerNorm(source, result, Weights(WEIGHTS, 0), self.sizes.d_model)
-        made = replace(made, weights=Weights(WEIGHTS, self._take(WEIGHTS, made.column_bytes)))
+        made = LayerNorm(source, result, Weights(WEIGHTS, 0))
+        made = replace(made, weights=Weights(WEIGHTS, self._take(WEIGHTS, made.size)))
         self._stages.append(
             [Packed(name, made, lambda t: made.pack(t(f"{name}.weight"), t(f"{name}.bias")))]
         )
@@ -206,7 +209,7 @@ class EncoderPlan:
             self._queries, self._keys, self._mixed, self._scratch, Weights(WEIGHTS, 0),
             SOURCE_POSITIONS,
         )  # fmt: skip
-        made = replace(made, weights=Weights(WEIGHTS, self._take(WEIGHTS, made.column_bytes)))
+        made = replace(made, weights=Weights(WEIGHTS, self._take(WEIGHTS, made.size)))
         self._stages.append([Packed(f"{scope}.attention", made, lambda _: made.pack())])
 
     # For the engine ------------------------------------------------------------------------------

@@ -1,9 +1,10 @@
 """Layer norm of rows: bf16 in and out, fp32 statistics, any width up to 4096.
 
-A unit is 16 rows of a row tile: pieces of 16 x 64, PIECES of them valid, filled up to whole chunks
-of net A with anything; of the four units of a row tile the core of column g takes unit g. It sends
-as many pieces as it gets, zeros after the valid ones. Two chunks with gamma and beta (bf16) follow
-the header on net B and stay in their buffers until the end.
+A unit is 16 rows of a row tile, as pieces of 16 x 64; of the four units of a row tile the core of
+column g takes unit g. Units follow each other on net A without a gap, so that a chunk of four
+pieces may hold pieces of two or more; a core lets pass what is not its own. It sends as many pieces
+as it gets. Two chunks with gamma and beta (bf16) follow the header on net B and stay in their
+buffers until the end.
 
 Rows that fit into C (512 columns) are copied there while sums are taken. Wider ones pass twice,
 all row tiles of the net in turn: the first time for the statistics, which wait in SIDE.
@@ -29,6 +30,7 @@ from whisper_npu_cli.kernels.vectors import ONE, VECTOR, everywhere, lane_mask
 
 UNIT_ROWS, PIECE_COLUMNS = 16, 64
 MOST_RESIDENT, MOST_COLUMNS, MOST_TILES = 512, 4096, 64
+CHUNK_PIECES, PIECE_BITS = CHUNK // PIECE, 11
 HALF_ROW = 512
 """Bytes of 4 rows of a piece: 8 blocks."""
 
@@ -55,16 +57,22 @@ class Word(IntEnum):
     """1, or 2 where a unit does not fit into C."""
     TILES = 2
     """Row tiles on a net: units of this core."""
-    CHUNKS = 3
+    PIECES = 3
     """Of a unit."""
-    PIECES = 4
-    """Of a unit that count."""
-    EPSILON = 5
+    FIRST = 4
+    """Chunks before the one in which this core's first unit begins."""
+    OFFSET = 5
+    """Pieces before it in that chunk."""
+    CHUNKS = 6
+    """That hold pieces of a unit."""
+    BETWEEN = 7
+    """Chunks between two units of this core."""
+    AFTER = 8
+    """Chunks after the last."""
+    EPSILON = 9
     """fp32."""
-    SHARE = 6
+    SHARE = 10
     """1 / columns as bf16, and in the next word what that leaves."""
-    TOTAL = 8
-    """Chunks of a pass on a net."""
 
 
 def reference(
@@ -89,22 +97,21 @@ class LayerNorm:
         return self.columns // PIECE_COLUMNS
 
     @property
-    def chunks(self) -> int:
-        """Of a unit."""
-        return -(-self.pieces // 4)
-
-    @property
     def passes(self) -> int:
         """How often the rows come."""
         return 1 if self.columns <= MOST_RESIDENT else 2
 
-    def words(self, operation: int) -> list[int]:
-        """The header."""
+    def words(self, operation: int, column: int) -> list[int]:
+        """The header for the cores of a column. A row tile has as many chunks as a unit pieces."""
+        first, offset = divmod(column * self.pieces, CHUNK_PIECES)
+        chunks = -(-(offset + self.pieces) // CHUNK_PIECES)
         high, low = split_bfloat16(np.array([1 / self.columns], np.float32)).ravel().tolist()
         words = [operation] + [0] * (len(Word) + 1)
         words[Word.PASSES], words[Word.TILES] = self.passes, self.tiles
-        words[Word.TOTAL] = 4 * self.tiles * self.chunks
-        words[Word.CHUNKS], words[Word.PIECES] = self.chunks, self.pieces
+        words[Word.PIECES], words[Word.CHUNKS] = self.pieces, chunks
+        words[Word.FIRST], words[Word.OFFSET] = first, offset
+        words[Word.BETWEEN] = self.pieces - chunks
+        words[Word.AFTER] = self.pieces - chunks - first
         words[Word.EPSILON] = int(np.float32(self.epsilon).view(np.int32))
         words[Word.SHARE], words[Word.SHARE + 1] = high, low
         return words
@@ -127,20 +134,19 @@ def layer_norm(p: Program, t: Tile) -> None:
     for _ in range(2):
         t.b.wait()
     passes, first = t.parameter(Word.PASSES), p.const(1, name="first")
+    resident = p.lt(passes, p.const(2))
     with p.while_nonzero(passes):
-        entry = p.const(TABLE, name="entry")
-        left, before = t.parameter(Word.TOTAL), t.place(0)
-        with p.while_nonzero(before):
-            chunks = t.parameter(Word.CHUNKS)
-            p.sub(left, chunks, to=left)
-            t.a.skip_all(chunks)
-            p.add(before, -1, to=before)
-        with p.loop(t.parameter(Word.TILES), pipelined=False):
-            others = _others(p, t, left)
+        t.a.skip_all(t.parameter(Word.FIRST))
+        entry, units = p.const(TABLE, name="entry"), t.parameter(Word.TILES)
+        with p.while_nonzero(units):
+            p.add(units, -1, to=units)
+            others = t.parameter(Word.BETWEEN)
+            with p.if_zero(units):
+                t.parameter(Word.AFTER, others)
             with p.if_nonzero(first):
-                _statistics(p, t, entry)
+                _statistics(p, t, entry, resident)
             with p.if_zero(p.add(passes, -1)):
-                _normalize(p, t, entry, first, others)
+                _normalize(p, t, entry, resident, others)
             t.a.skip_all(others)
             p.add(entry, p.const(2 * VECTOR), to=entry)
         p.const(0, first)
@@ -149,33 +155,28 @@ def layer_norm(p: Program, t: Tile) -> None:
     t.b.give()
 
 
-def _others(p: Program, t: Tile, left: Value) -> Value:
-    """Chunks for others between this unit and the next or the end; `left` goes down by both."""
-    chunks = t.parameter(Word.CHUNKS)
-    p.sub(left, chunks, to=left)
-    others = p.add(chunks, p.lshl(chunks, p.const(1)), to=p.scalar("others"))
-    with p.if_nonzero(p.lt(left, others)):
-        p.mov(left, to=others)
-    p.sub(left, others, to=left)
-    return others
-
-
 # ------------------------------------------------------------------------------ statistics
 
 
-def _statistics(p: Program, t: Tile, entry: Value) -> None:
-    """Means and deviations of a unit to its entry; the unit, or its last chunks, to C."""
+def _statistics(p: Program, t: Tile, entry: Value, resident: Value) -> None:
+    """Means and deviations of a unit to its entry; the unit to C where it is resident."""
     matrix, lanes = p.product_mode(Shape.BF16_4X8X4), p.product_mode(Shape.BF16_LANES_16X2)
     left, stage, fresh = t.parameter(Word.PIECES), p.const(C, name="stage"), p.const(1)
+    offset = t.parameter(Word.OFFSET)
     with p.loop(t.parameter(Word.CHUNKS), pipelined=False):
         t.a.wait()
+        source = p.add(t.a.at, p.lshl(offset, p.const(PIECE_BITS)), to=p.scalar("source"))
         with p.if_nonzero(fresh):
-            _start(p, t.a.at, matrix)
+            _start(p, source, matrix)
             p.const(0, fresh)
-        p.add(left, -4, to=left)
-        blocks = p.lshl(p.add(p.and_(left, p.ashl(left, p.const(-31))), 4), p.const(3))
-        _add_up(p, t.a.at, stage, blocks, matrix)
-        p.xor(stage, p.const(CHUNK), to=stage)
+        here = p.sub(p.const(CHUNK_PIECES), offset, to=p.scalar("here"))
+        with p.if_nonzero(p.lt(left, here)):
+            p.mov(left, to=here)
+        _add_up(p, source, stage, p.lshl(here, p.const(3)), matrix)
+        p.sub(left, here, to=left)
+        with p.if_nonzero(resident):
+            p.add(stage, p.lshl(here, p.const(PIECE_BITS)), to=stage)
+        p.const(0, offset)
         t.a.give()
     _finish(p, t, entry, matrix, lanes)
 
@@ -331,22 +332,26 @@ def _normalize(p: Program, t: Tile, entry: Value, resident: Value, others: Value
     _spread(p, entry)
     following, ring = p.scalar("following"), p.const(2 * CHUNK - 1)
     p.mov(t.b.at, to=following)
-    left, source = t.parameter(Word.PIECES), p.const(C, name="source")
-    with p.loop(t.parameter(Word.CHUNKS), pipelined=False):
-        with p.if_zero(resident):
+    left, source, offset = t.parameter(Word.PIECES), p.const(C), t.parameter(Word.OFFSET)
+    here = p.sub(p.const(0), resident, to=p.scalar("here"))  # in the chunk; never 0 from C
+    with p.while_nonzero(left):
+        with p.if_zero(here):
             t.a.wait()
-            p.mov(t.a.at, to=source)
-        with p.loop(4, pipelined=False):
-            _piece(p, t, source, p.or_(p.and_(following, ring), p.const(B)))
-            p.add(left, -1, to=left)
-            more = p.lt(p.const(0), left)
-            p.add(source, p.lshl(more, p.const(11)), to=source)
-            p.add(following, p.const(4 * VECTOR), to=following)
-            with p.if_nonzero(resident), p.if_nonzero(others):
-                t.a.skip()
-                p.add(others, -1, to=others)
-        with p.if_zero(resident):
+            p.add(t.a.at, p.lshl(offset, p.const(PIECE_BITS)), to=source)
+            p.sub(p.const(CHUNK_PIECES), offset, to=here)
+            p.const(0, offset)
+        _piece(p, t, source, p.or_(p.and_(following, ring), p.const(B)))
+        p.add(source, p.const(PIECE), to=source)
+        p.add(following, p.const(4 * VECTOR), to=following)
+        p.add(left, -1, to=left)
+        p.add(here, -1, to=here)
+        with p.if_nonzero(resident), p.if_nonzero(others):
+            t.a.skip()
+            p.add(others, -1, to=others)
+        with p.otherwise(), p.if_zero(here):
             t.a.give()
+    with p.if_zero(resident), p.if_nonzero(here):
+        t.a.give()
 
 
 def _spread(p: Program, entry: Value) -> None:

@@ -48,8 +48,8 @@ class Activations:
 
     @property
     def padded(self) -> int:
-        """Columns of tiles that have room: a row-wise operation works on four at a time."""
-        return -(-self.columns // NETS) * NETS
+        """Columns of tiles that have room: products make four at a time."""
+        return self.columns if self.order is Order.STREAM else -(-self.columns // NETS) * NETS
 
     @property
     def size(self) -> int:
