@@ -43,8 +43,8 @@ def as_text(costs: dict[str, Any]) -> str:
     ]
     if costs["layers_run"] < costs["layers"]:
         lines.append(
-            f"layers run  {costs['layers_run']} of {costs['layers']}: first, middle, last; the "
-            "others are as the middle one"
+            f"layers run  {costs['layers_run']} of {costs['layers']}: first, middle and last "
+            "launch; the others are as the middle one"
         )
     rows = [HEADINGS, *(_row(operation, alone) for operation in operations)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
