@@ -29,6 +29,14 @@ def cache_root() -> Path:
     return user_cache_path("whisper-npu")
 
 
+def digest_of_sources(*paths: Path) -> str:
+    """A hash of files of code, for what has to be made again whenever the code changes."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 @contextmanager
 def appearing(target: Path, source: Path) -> Iterator[Path]:
     """Give a temporary folder that becomes `target` in one step when the block succeeds.

@@ -6,6 +6,7 @@ import pytest
 
 from whisper_npu_cli.cli import bench, machine
 from whisper_npu_cli.cli.bench import Spread
+from whisper_npu_cli.engines import encoder_bench as encoder_bench_module
 
 
 def test_figures_as_json(command):
@@ -35,6 +36,14 @@ def test_figures_for_people(command):
         assert text in out
 
 
+def test_the_emulator_is_no_npu(command):
+    line = ("bench", "--audio", command.sound(), "--repeat", 1, "--device", "emulator")
+    emulated = json.loads(command(*line, "--json")[1])["emulated"]
+    assert emulated == {"encode": {"cycles": 12_345_678, "ms_at_1_ghz": 12.346}}
+    out = command(*line)[1]
+    assert "encode, emulated" in out and "12.35 ms at 1.0 GHz; no measurement of an NPU" in out
+
+
 def test_the_first_packaged_sample_is_the_default(command, monkeypatch):
     monkeypatch.setattr(bench, "SAMPLES", command.folder)
     code, _, err = command("bench")
@@ -48,6 +57,51 @@ def test_the_first_packaged_sample_is_the_default(command, monkeypatch):
 def test_bench_refusals(command):
     assert command("bench", "--audio", "gone.wav", "--repeat", "0")[0] == 2
     assert command("bench", "--device", "npu", "--audio", command.sound())[0] == 3
+
+
+COST = {
+    "name": "fc1", "count": 12, "cycles": 2_000_000, "macs": 2_048_000_000, "bytes": 3_000_000,
+    "dispatch": 500_000, "mac_utilisation": 0.5, "dispatch_share": 0.25,
+}  # fmt: skip
+COSTS = {
+    "model": "small", "device": "emulator", "emulated": True, "layers": 12, "layers_run": 3,
+    "launches": 12, "operations": [COST, COST | {"name": "fc2", "cycles": 6_000_000}],
+    "window": COST | {"name": "window", "needed_macs": 1_900_000_000},
+}  # fmt: skip
+
+
+@pytest.fixture
+def encoder_bench(monkeypatch):
+    asked = []
+
+    def measure(*given):
+        asked.append(given[:2])
+        given[2]("fc1")
+        return COSTS
+
+    monkeypatch.setattr(encoder_bench_module, "measure", measure)
+    return asked
+
+
+def test_the_encoders_costs(command, encoder_bench):
+    code, out, err = command("bench", "--encoder", "--model", "small", "--json")
+    assert (code, json.loads(out), err) == (0, COSTS, "whisper-npu: fc1\n")
+    assert encoder_bench == [("small", "emulator")]
+    code, out, _ = command("bench", "--encoder", "--device", "npu")
+    assert encoder_bench[1] == ("demo", "npu")
+    for text in (
+        "random weights", "emulated cycles, no measurement of an NPU", "2.00 ms at 1.0 GHz",
+        "in 12 launches", "3 of 12: first, middle, last", "their sum is 8,000,000 cycles",
+    ):  # fmt: skip
+        assert text in out
+    rows = [line.split() for line in out.splitlines()]
+    assert ["fc1", "12", "2,000,000", "25.0%", "50.0%", "3.0", "25.0%"] in rows
+
+
+def test_the_encoder_is_the_npus(command, encoder_bench):
+    assert command("bench", "--encoder", "--device", "cpu")[0] == 2
+    assert command("bench", "--encoder", "--audio", command.sound())[0] == 2
+    assert encoder_bench == []
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import typer
+from test_bench_command import COSTS
 
 from whisper_npu_cli.cli.app import app
 from whisper_npu_cli.cli.argv import Grammar
@@ -35,3 +36,8 @@ def test_every_command_is_documented():
 def test_every_figure_of_bench_is_documented(command):
     figures = json.loads(command("bench", "--audio", command.sound(), "--repeat", "1", "--json")[1])
     assert [key for key in figures if f"`{key}`" not in TEXT] == []
+
+
+def test_every_figure_of_the_encoders_bench_is_documented():
+    named = [key for part in (COSTS, COSTS["window"], COSTS["operations"][0]) for key in part]
+    assert [key for key in named if f"`{key}`" not in TEXT] == []

@@ -8,7 +8,7 @@ from whisper_npu_cli.cli.models import human
 from whisper_npu_cli.engines import models
 from whisper_npu_cli.engines.models import ModelInfo
 from whisper_npu_cli.errors import ModelError
-from whisper_npu_cli.npu.choice import decide
+from whisper_npu_cli.npu.choice import Subject, decide
 from whisper_npu_cli.npu.packed import Recipe, packed
 
 FOUND = [
@@ -99,7 +99,7 @@ def test_cache(command, tmp_path, monkeypatch):
     assert command("models", "cache") == (0, "", "")
     recipe = Recipe("checkpoint", "1", "overlay", tmp_path / "model")
     packed(recipe, lambda: [("weights", np.zeros(872, np.uint8))])
-    decide("base", "driver", {"npu": 0.25, "cpu": 1.5}.__getitem__)
+    decide(Subject("base", "checkpoint", "driver"), {"npu": 0.25, "cpu": 1.5}.__getitem__)
     code, out, err = command("models", "cache")
     size = sum(file.stat().st_size for file in recipe.folder.iterdir())
     assert (code, err) == (0, "")

@@ -168,6 +168,16 @@ def test_a_terminal_shows_segments_as_they_come_below_a_bar(command):
         assert any(line.split("\r")[-1] == word for line in text.split("\r\n")), text
 
 
+def test_a_terminal_shows_how_far_a_window_is_and_what_went_wrong(command):
+    trouble = "The NPU failed. The CPU goes on."
+    command.sound("a.wav", "first", "second", duration=2.0, launches=3, trouble=trouble)
+    text = "".join(part for _, part in in_terminal(command, "a.wav", "--device", "emulator"))
+    for step in ("encoding 1/3]", "encoding 2/3]", "decoding]", "x real time, encoding 1/3]"):
+        assert step in text, text
+    lines = [line.split("\r")[-1] for line in text.split("\r\n")]
+    assert lines.count(f"whisper-npu: warning: {trouble}") == 1, text
+
+
 def test_quiet_shows_no_bar(command):
     command.sound("a.wav", "first", duration=1.0)
     assert "".join(part for _, part in in_terminal(command, "a.wav", "--quiet")) == "first\r\n"

@@ -229,6 +229,33 @@ def test_the_timing_table(command):
     assert not list(_cells(command("a.wav", "--timings", "--no-timings")[2]))
 
 
+def test_emulated_stages_are_marked(command):
+    command.sound()
+    code, _, err = command("a.wav", "--timings", "--device", "emulator")
+    rows = {name: cells for name, *cells in _cells(err)}
+    assert code == 0
+    assert rows["encode"][:2] == ["emulator", "0.500"]
+    assert rows["total"][0] == "several"
+    told = " ".join(err.split())
+    assert "encode: 12,345,678 cycles, 0.0123 s at 1.0 GHz. Emulated, not measured" in told
+    assert "10.0x real time on the emulator, which is no measurement of an NPU" in told
+    assert "Emulated" not in command("a.wav", "--timings")[2]
+
+
+@pytest.mark.parametrize(
+    ("device", "compute_type", "said"),
+    [("emulator", "int8", True), ("emulator", "default", False), ("cpu", "int8", False)],
+)
+def test_who_computes_in_what_is_said(command, device, compute_type, said):
+    command.sound()
+    _, _, err = command("a.wav", "--device", device, "--compute_type", compute_type)
+    sentence = (
+        f"whisper-npu: --compute_type {compute_type} is the decoder's, on the CPU; the encoder "
+        f"computes in bfloat16 on {device}\n"
+    )
+    assert (sentence in err) is said
+
+
 def _cells(err):
     """The timing table's rows of cells; empty when there is none."""
     _, _, table = err.partition("Where the time of a.wav went")
@@ -248,6 +275,14 @@ def test_one_bad_input_does_not_stop_the_others(command):
     assert "error: gone.wav does not exist; check the name and the folder.\n" in err
     assert "error: bad.wav is not a sound file; export it again.\n" in err
     assert sorted(os.listdir()) == ["bad.wav", "c.txt", "c.wav"]
+
+
+def test_a_device_that_fails_without_harm_is_told_of_once(command):
+    sentence = "The NPU failed while running x; use --device cpu. The CPU goes on."
+    command.sound("b.wav", "next", trouble=sentence)
+    code, out, err = command(command.sound(trouble=sentence), "b.wav", "--quiet")
+    assert (code, out) == (0, f"{TEXT}next\n")
+    assert err == f"whisper-npu: warning: {sentence}\n"
 
 
 @pytest.mark.parametrize("fault", ["audio", "crash"])
@@ -305,10 +340,9 @@ def test_debug_shows_the_traceback(command):
 
 
 def test_devices_and_models_that_are_not_there(command):
-    for device in ("npu", "emulator"):
-        code, out, err = command(command.sound(), "--device", device)
-        assert (code, out) == (3, "")
-        assert err == f"whisper-npu: error: The device {device} is not built into this version.\n"
+    code, out, err = command(command.sound(), "--device", "npu")
+    assert (code, out) == (3, "")
+    assert err == "whisper-npu: error: The device npu cannot be used here.\n"
     assert command("a.wav", "--model", "nonsense")[0] == 4
 
 

@@ -1,9 +1,11 @@
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from whisper_npu_cli.engines.select import choose
+from whisper_npu_cli.engines.select import Choice, choose, open_chosen
 from whisper_npu_cli.errors import DeviceError, ExitCode, UsageError
+from whisper_npu_cli.npu import device
 
 
 def pci(root: Path, slot: str, vendor: str, device: str) -> None:
@@ -27,11 +29,10 @@ def test_auto_without_npu(laptop: Path) -> None:
     assert choice.fallback_reason == "no Phoenix NPU on this machine"
 
 
-def test_auto_with_npu(laptop: Path) -> None:
+def test_auto_with_npu_has_to_measure(laptop: Path) -> None:
     pci(laptop, "0000:c6:00.1", "0x1022", "0x1502")
     choice = choose("auto", laptop)
-    assert choice.device == "cpu"
-    assert choice.reason.startswith("cpu: a Phoenix NPU is present, but")
+    assert (choice.device, choice.measure) == ("npu", True)
 
 
 def test_auto_on_a_system_without_pci(tmp_path: Path) -> None:
@@ -42,17 +43,37 @@ def test_cpu_is_no_fallback(laptop: Path) -> None:
     assert choose("cpu", laptop).fallback_reason is None
 
 
-@pytest.mark.parametrize("device", ["npu", "emulator"])
-def test_devices_by_name_never_fall_back(laptop: Path, device: str) -> None:
-    pci(laptop, "0000:c6:00.1", "0x1022", "0x1502")
-    with pytest.raises(DeviceError, match=f"{device} is not built.*--device cpu") as refusal:
-        choose(device, laptop)
+@pytest.mark.parametrize("name", ["npu", "emulator"])
+def test_devices_by_name_are_not_measured(laptop: Path, name: str) -> None:
+    assert choose(name, laptop) == Choice(name, f"{name}: asked for")
+
+
+def refuse(name: str) -> NoReturn:
+    raise DeviceError("The NPU failed while being opened; run: whisper-npu doctor.")
+
+
+def test_a_device_by_name_that_does_not_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "open_device", refuse)
+    with pytest.raises(DeviceError, match="while being opened") as refusal:
+        open_chosen(choose("npu"))
     assert refusal.value.exit_code == ExitCode.DEVICE_UNAVAILABLE == 3
 
 
-def test_who_asks_for_the_npu_is_told_of_the_doctor(laptop: Path) -> None:
-    with pytest.raises(DeviceError, match=r"--device cpu; whisper-npu doctor looks at"):
-        choose("npu", laptop)
+def test_an_npu_that_does_not_open_leaves_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "open_device", refuse)
+    why = "The NPU failed while being opened; run: whisper-npu doctor."
+    found = open_chosen(Choice("npu", "npu: present", measure=True))
+    assert found == (Choice("cpu", f"cpu: {why}", why), None)
+
+
+def test_the_cpu_needs_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "open_device", refuse)
+    assert open_chosen(choose("cpu")) == (choose("cpu"), None)
+
+
+def test_what_is_opened() -> None:
+    choice, opened = open_chosen(choose("emulator"))
+    assert choice.device == opened.name == "emulator"
 
 
 def test_unknown_device() -> None:

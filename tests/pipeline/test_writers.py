@@ -23,6 +23,8 @@ NASTY = st.text(
     max_size=20,
 )
 
+TYPES = {"encode": "default", "decode": "default"}
+
 
 def result(segments):
     stages = [Stage(name, "cpu", 0.25) for name in ("load", "mel", "encode", "decode", "other")]
@@ -31,7 +33,7 @@ def result(segments):
         segments=segments,
         language="en",
         timings=Timings(stages, audio_seconds=10.0, windows=1, tokens=7),
-        engine=Engine("demo", "cpu", {s.name: "cpu" for s in stages}, "cpu: asked for"),
+        engine=Engine("demo", "cpu", {s.name: "cpu" for s in stages}, TYPES, "cpu: asked for"),
     )
 
 
@@ -363,6 +365,6 @@ def test_a_file_that_may_not_grow_leaves_the_old_one(tmp_path):
 
 def test_a_model_path_that_is_no_text_can_be_written(tmp_path):
     source = result([segment("é")])
-    source.engine = Engine("/\udcff", "cpu", source.engine.stage_devices, "x")
+    source.engine = Engine("/\udcff", "cpu", source.engine.stage_devices, TYPES, "x")
     write(source, tmp_path / "x.json", "json")
     assert json.loads((tmp_path / "x.json").read_text("utf-8")) == result_json(source)

@@ -9,6 +9,7 @@ another history, or at another place, changes the text from there on.
 from __future__ import annotations
 
 import itertools
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -114,6 +115,7 @@ class ToneCore:
         return self._first_stamp + step * FRAMES // 2
 
 
+@cache
 def _bins_of_tones() -> np.ndarray:
     """The loudest of the 80 mel channels for each tone."""
     from whisper_npu_cli.engines.mel import LogMel

@@ -169,3 +169,16 @@ def test_pyxrt_reads_the_shipped_xclbins_as_their_manifest_says():
         assert kernels == [(entry["kernel"], 3 + entry["buffers"])]
         memories = [(m.get_tag(), m.get_index(), m.get_used()) for m in image.get_mems()]
         assert memories == [("HOST", 0, True), ("SRAM", 1, True)]
+
+
+def test_transcribe_on_the_npu_reaches_xrt_and_says_what_is_missing():
+    """Nothing else is imported before: neither libraries of the engine nor a model."""
+    sound = next((Path(whisper_npu_cli.__file__).parent / "samples").glob("*.wav"))
+    command = (Path(sys.prefix) / "bin/whisper-npu", "transcribe", "--model", "demo", sound)
+    done = run(*command, "--device", "npu")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith(
+        "whisper-npu: error: The NPU failed while being opened, XRT finds"
+    )
+    assert "No such device with index '0'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

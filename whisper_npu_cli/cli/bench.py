@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from whisper_npu_cli.cli import flags, machine
+from whisper_npu_cli.cli import encoder_costs, flags, machine
 from whisper_npu_cli.cli.report import STAGE_TITLES
 from whisper_npu_cli.cli.streams import note, put
 from whisper_npu_cli.errors import UsageError
@@ -26,6 +26,9 @@ Audio = Annotated[
 ]
 Repeat = Annotated[int, typer.Option("--repeat", min=1, help="Measured runs.")]
 Warmup = Annotated[int, typer.Option("--warmup", min=0, help="Runs before, not measured.")]
+Encoder = Annotated[
+    int, flags.switch("--encoder", help="What each operation of the NPU's encoder costs instead.")
+]
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,19 @@ def bench(
     device: flags.Device = "auto",
     repeat: Repeat = 5,
     warmup: Warmup = 1,
+    encoder: Encoder = False,
     json: Annotated[int, flags.switch("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure speed, memory and processor time on this machine.
 
     Prints medians, and the least and most of all runs in brackets.
     """
+    if encoder:
+        if audio:
+            raise UsageError("--encoder needs no sound; leave --audio.")
+        costs = encoder_costs.measure(model, device)
+        put(json_format.dumps(costs) if json else encoder_costs.as_text(costs))
+        return
     figures = measure(audio or str(sample()), model, device, repeat, warmup)
     put(json_format.dumps(figures) if json else as_text(figures))
 
@@ -105,6 +115,7 @@ def _figures(audio: str, results: list[Result], model_load: float, cpu: float) -
         "model_load_seconds": model_load,
         "stages": {name: asdict(spread) for name, spread in stages.items()},
         "total": asdict(total),
+        "emulated": last.timings.emulated,
         "rtf": total.median / seconds if seconds else None,
         "tokens_per_second": last.timings.tokens / decode if decode else None,
         "peak_memory_bytes": machine.peak_memory(),
@@ -122,6 +133,7 @@ def as_text(figures: dict[str, Any]) -> str:
         f"{figures['windows']} windows, {figures['tokens']} tokens",
         "runs": str(figures["runs"]),
         **{STAGE_TITLES.get(name, name): _stage(name, stages[name], figures) for name in stages},
+        **{f"{name}, emulated": _emulated(part) for name, part in figures["emulated"].items()},
         "real-time factor": _number(figures["rtf"], ".4f"),
         "tokens/s": _number(figures["tokens_per_second"], ".1f"),
         "peak memory": f"{figures['peak_memory_bytes'] / 1e6:.0f} MB",
@@ -136,6 +148,11 @@ def _stage(name: str, spread: dict[str, float], figures: dict[str, Any]) -> str:
     return (
         f"{spread['median']:.3f} s ({spread['low']:.3f} to {spread['high']:.3f}) {device}".rstrip()
     )
+
+
+def _emulated(part: dict[str, float]) -> str:
+    time = f"{part['ms_at_1_ghz']:.2f} ms at 1.0 GHz"
+    return f"{part['cycles']:,} cycles, {time}; no measurement of an NPU"
 
 
 def _number(value: float | None, form: str) -> str:

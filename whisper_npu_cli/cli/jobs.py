@@ -58,6 +58,8 @@ class Run:
     quiet: bool = False
     debug: bool = False
     stdout_closed: bool = field(default=False, init=False)
+    _bar: report.Progress | None = field(default=None, init=False)
+    _warned: str = field(default="", init=False)
 
     def __call__(self) -> ExitCode:
         """Do it all and return the exit code.
@@ -91,10 +93,20 @@ class Run:
     def _load(self) -> Transcriber:
         from whisper_npu_cli.pipeline.transcriber import Transcriber
 
-        transcriber = Transcriber(**self.transcriber)
+        transcriber = Transcriber(**self.transcriber, progress=self._encoding)
         if self.transcriber["device"] == "auto":
             self._tell(f"auto chose {transcriber.choice.reason}")
+        asked, computed = self.transcriber["compute_type"], transcriber.compute_types["encode"]
+        if asked not in ("default", computed):
+            self._tell(
+                f"--compute_type {asked} is the decoder's, on the CPU; the encoder computes in "
+                f"{computed} on {transcriber.choice.device}"
+            )
         return transcriber
+
+    def _encoding(self, done: int, launches: int) -> None:
+        if self._bar is not None:
+            self._bar.encoding(done, launches)
 
     def _transcribe(self, transcriber: Transcriber, job: Job) -> bool:
         """Transcribe one input; whether it went well. What was done before a fault is kept."""
@@ -102,7 +114,7 @@ class Run:
             transcription = transcriber.stream(
                 job.input.source(), self.options, raw=self.raw, name=job.input.name
             )
-            fault = self._listen(transcription, job)
+            fault = self._listen(transcriber, transcription, job)
             result = transcription.result()
             if fault is None or result.segments:
                 self._keep(result, job, fault)
@@ -117,19 +129,31 @@ class Run:
             return False
         return not result.warnings
 
-    def _listen(self, transcription: Transcription, job: Job) -> BaseException | None:
+    def _listen(
+        self, transcriber: Transcriber, transcription: Transcription, job: Job
+    ) -> BaseException | None:
         """Print segments as they are decoded; return what stopped them early."""
         try:
             with report.Progress(job.input.name, transcription.duration, not self.quiet) as bar:
+                self._bar = bar
                 for segment in transcription:
+                    self._warn(transcriber, bar)
                     if not self.as_json:
                         self._put(report.line(segment, self.verbose), bar)
                     bar.advance(transcription.position)
+                self._warn(transcriber, bar)
         except StdoutClosed:
             raise
         except (KeyboardInterrupt, Exception) as fault:
             return fault
         return None
+
+    def _warn(self, transcriber: Transcriber, bar: report.Progress) -> None:
+        """Say once what went wrong with the device and did not stop the work."""
+        trouble = transcriber.choice.trouble
+        if trouble != self._warned:
+            self._warned = trouble
+            bar.warn(printable(trouble))
 
     def _put(self, text: str, bar: report.Progress | None = None) -> None:
         """Print a line; when nobody reads it, go on only if files are wanted too."""

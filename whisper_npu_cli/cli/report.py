@@ -6,7 +6,7 @@ import sys
 from types import TracebackType
 from typing import Any
 
-from whisper_npu_cli.cli.streams import is_terminal, put, say
+from whisper_npu_cli.cli.streams import is_terminal, note, put, say
 from whisper_npu_cli.pipeline.results import Result, Segment, Stage
 
 STAGE_TITLES = {"load": "load audio"}
@@ -20,6 +20,7 @@ class Progress:
 
     def __init__(self, name: str, duration: float | None, wanted: bool) -> None:
         self.bar: Any = None
+        self._rate = ""
         if wanted and is_terminal(sys.stderr):
             from tqdm import tqdm
 
@@ -49,8 +50,15 @@ class Progress:
         if self.bar is not None:
             elapsed = self.bar.format_dict["elapsed"]
             rate = position / elapsed if elapsed else 0.0
-            self.bar.set_postfix_str(f"{rate:.1f}x real time", refresh=False)
+            self._rate = f"{rate:.1f}x real time"
+            self.bar.set_postfix_str(self._rate, refresh=False)
             self.bar.update(position - self.bar.n)
+
+    def encoding(self, done: int, launches: int) -> None:
+        """Show how far the device is with the encoder's launches of a window."""
+        if self.bar is not None:
+            step = f"encoding {done}/{launches}" if done < launches else "decoding"
+            self.bar.set_postfix_str(", ".join(filter(None, (self._rate, step))))
 
     def put(self, text: str) -> None:
         """Print one line of the transcript, above the bar when both share the terminal."""
@@ -59,6 +67,14 @@ class Progress:
         else:
             with self.bar.external_write_mode(file=sys.stdout):
                 put(text)
+
+    def warn(self, text: str) -> None:
+        """Say one thing on standard error, above the bar."""
+        if self.bar is None:
+            note(f"warning: {text}")
+        else:
+            with self.bar.external_write_mode(file=sys.stderr):
+                note(f"warning: {text}")
 
 
 def _bar_format(duration: float | None) -> str:
@@ -91,8 +107,12 @@ def summary(name: str, result: Result) -> str:
     timings = result.timings
     return (
         f"{name}: {timings.audio_seconds:.1f} s of audio in {timings.total:.1f} s, "
-        f"{timings.speed:.1f}x real time on {result.device}"
+        f"{timings.speed:.1f}x real time on {_place(result.device)}"
     )
+
+
+def _place(device: str) -> str:
+    return "the emulator, which is no measurement of an NPU" if device == "emulator" else device
 
 
 def show_timings(name: str, result: Result) -> None:
@@ -107,15 +127,26 @@ def show_timings(name: str, result: Result) -> None:
         table.add_column(heading)
     for heading in ("seconds", "share", "real-time factor", "tokens", "tokens/s"):
         table.add_column(heading, justify="right")
-    total = Stage("total", result.device, timings.total)
+    devices = {stage.device for stage in timings.stages}
+    total = Stage("total", devices.pop() if len(devices) == 1 else "several", timings.total)
     for stage in (*timings.stages, total):
         if stage is total:
             table.add_section()
         table.add_row(*_row(stage, result))
+    emulated = [stage for stage in timings.stages if stage.cycles]
+    if emulated:
+        table.caption = "\n".join(map(_emulated, emulated))
     console = Console(stderr=True)
     with console.capture() as capture:
         console.print(table)
     say(capture.get().rstrip("\n"))
+
+
+def _emulated(stage: Stage) -> str:
+    return (
+        f"{stage.name}: {stage.cycles:,} cycles, {stage.seconds_at_1_ghz:.4f} s at 1.0 GHz. "
+        "Emulated, not measured; the seconds above are the emulator's own."
+    )
 
 
 def _row(stage: Stage, result: Result) -> list[str]:

@@ -15,6 +15,7 @@ from whisper_npu_cli.pipeline.options import Options
 
 if TYPE_CHECKING:
     from whisper_npu_cli.cli.jobs import Run
+    from whisper_npu_cli.pipeline.rawpcm import RawFormat
 
 _DEFAULT = Options()
 
@@ -100,7 +101,6 @@ def _check(given: dict[str, Any]) -> None:
 
 def _run(given: dict[str, Any], debug: bool) -> Run:
     from whisper_npu_cli.cli.jobs import Run, parse_formats
-    from whisper_npu_cli.pipeline.rawpcm import RawFormat
     from whisper_npu_cli.pipeline.writers import FORMATS, WriterOptions
 
     return Run(
@@ -110,11 +110,19 @@ def _run(given: dict[str, Any], debug: bool) -> Run:
         formats=parse_formats(given["output_format"] or (), FORMATS),
         writer=WriterOptions(**{f.name: given[f.name] for f in fields(WriterOptions)}),
         folder=Path(given["output_dir"]),
-        raw=RawFormat.parse(given["raw"]) if given["raw"] else None,
+        raw=_raw(given["raw"]),
         as_json=given["json"],
         debug=debug,
         **{name: given[name] for name in ("skip_existing", "verbose", "timings", "quiet")},
     )
+
+
+def _raw(text: str | None) -> RawFormat | None:
+    if not text:
+        return None
+    from whisper_npu_cli.pipeline.rawpcm import RawFormat
+
+    return RawFormat.parse(text)
 
 
 def _transcriber(given: dict[str, Any]) -> dict[str, Any]:

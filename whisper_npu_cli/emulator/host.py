@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from whisper_npu_cli.aie.facts import launch
 from whisper_npu_cli.aie.facts.tile_registers import find
 from whisper_npu_cli.aie.facts.topology import Direction, Tile, TileKind
 from whisper_npu_cli.aie.formats.registers import Write
@@ -53,7 +54,7 @@ class Launch:
         self._begun = machine.now
         self._end = machine.now + limit
         self._synced = False
-        self._cycle = machine.now + timing.LAUNCH
+        self._cycle = machine.now + launch.LAUNCH
 
     def run(self, stream: Stream) -> Outcome:
         """Execute all instructions. Raises EmulationError; a hang is an Outcome."""
@@ -71,7 +72,7 @@ class Launch:
         return Outcome(self._machine.now - self._begun, hang)
 
     def _step(self, op: SequenceOp) -> None:
-        self._cycle += timing.INSTRUCTION
+        self._cycle += launch.INSTRUCTION
         if self._cycle > self._end:
             raise Hang(f"the launch takes longer than {self._end - self._begun} cycles")
         if isinstance(op, Sync):
@@ -85,7 +86,7 @@ class Launch:
             self._machine.run(self._cycle)
             self._machine.apply(op, self._cycle)
             if isinstance(op, Write) and self._is_queue(op.address):
-                self._cycle += timing.QUEUE_WRITE
+                self._cycle += launch.QUEUE_WRITE
 
     def _is_queue(self, address: int) -> bool:
         tile, offset = self._machine.configuration.tile_at(address)
@@ -110,7 +111,7 @@ class Launch:
     def _sync(self, op: Sync) -> None:
         if not self._synced:
             self._synced = True
-            self._cycle += timing.FIRST_SYNC
+            self._cycle += launch.FIRST_SYNC
         for column in range(op.column, op.column + op.columns):
             for row in range(op.row, op.row + op.rows):
                 self._wait(Tile(column, row), Direction(op.direction), op.channel)

@@ -48,15 +48,6 @@ SHIM_S2MM_END = 171
 SHIM_FIRST_MM2S, SHIM_FIRST_S2MM = 1330 - SHIM_MM2S_START, 341 - SHIM_S2MM_END
 """What a channel's first task costs more than later ones (shared facts 8.9)."""
 
-LAUNCH = 28_500
-"""Cycles from a launch to its first instruction: 25 to 32 thousand measured (facts 8.11)."""
-
-INSTRUCTION, QUEUE_WRITE = 112, 2_500
-"""Cycles of an instruction of the stream, and what a start-queue write adds (facts 8.11)."""
-
-FIRST_SYNC = 8_000
-"""Cycles of the first wait for a token in a stream, at least (shared facts 8.11)."""
-
 TOKEN = 50
 """Cycles from the end of a task to its token at the firmware. Assumed: not published."""
 

@@ -44,6 +44,32 @@ class Geometry:
         path = folder / "config.json"
         return _from_config(read_json(path), path)
 
+    @property
+    def encoder_macs(self) -> int:
+        """Multiply-accumulates that a window of the encoder needs."""
+        d, rows = self.d_model, SOURCE_POSITIONS
+        convolutions = 3 * d * (2 * rows * self.n_mels + rows * d)
+        layer = rows * (4 * d * d + 2 * d * self.encoder_ffn) + 2 * rows * rows * d
+        return convolutions + self.encoder_layers * layer
+
+
+def _published(d: int, layers: int, heads: int, n_mels: int = 80, decoder: int = 0) -> Geometry:
+    vocabulary = {80: 51865, 128: 51866}[n_mels]
+    sizes = (d, layers, heads, 4 * d, decoder or layers, heads, 4 * d)
+    return Geometry(*sizes, n_mels, vocabulary)
+
+
+PUBLISHED = {
+    "tiny": _published(384, 4, 6),
+    "base": _published(512, 6, 8),
+    "small": _published(768, 12, 12),
+    "medium": _published(1024, 24, 16),
+    "large-v2": _published(1280, 32, 20),
+    "large-v3": _published(1280, 32, 20, 128),
+    "large-v3-turbo": _published(1280, 32, 20, 128, 4),
+}
+"""Sizes of OpenAI's multilingual models (the model card of openai/whisper)."""
+
 
 def _from_config(config: dict[str, Any], path: Path) -> Geometry:
     if config.get("model_type") != "whisper":

@@ -1,13 +1,19 @@
-"""Which device runs a transcription, and why."""
+"""Which device runs a transcription, and why; it is opened before any model is loaded."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from whisper_npu_cli.errors import DeviceError, UsageError
 
+if TYPE_CHECKING:
+    from whisper_npu_cli.npu.device import Device
+
 DEVICES = ("auto", "npu", "cpu", "emulator")
+NPU_COMPUTE_TYPE = "bfloat16"
+"""What the encoder computes in on the NPU and its emulator, sums in float32 (docs/overlay.md)."""
 PCI_DEVICES = Path("/sys/bus/pci/devices")
 PHOENIX = ("0x1022", "0x1502")
 """PCI vendor and device of the Phoenix and Hawk Point NPU (Linux: drivers/accel/amdxdna)."""
@@ -15,36 +21,54 @@ PHOENIX = ("0x1022", "0x1502")
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen device; `fallback_reason` says why it is not the NPU, when `auto` chose."""
+    """The chosen device for the encoder.
+
+    fallback_reason: why it is not the NPU, when `auto` chose.
+    measure: `auto` found an NPU; whether it is faster than the CPU has to be measured.
+    trouble: a sentence about a failure of the device that did not stop the work, empty without.
+    """
 
     device: str
     reason: str
     fallback_reason: str | None = None
+    measure: bool = False
+    trouble: str = ""
+
+
+def no_npu(why: str) -> Choice:
+    """The CPU, because `why` keeps `auto` from the NPU."""
+    return Choice("cpu", f"cpu: {why}", why)
 
 
 def choose(device: str, pci_devices: Path = PCI_DEVICES) -> Choice:
-    """Turn what the user asked for into a device; `npu` and `emulator` never fall back.
+    """Turn what the user asked for into a device; only `auto` ever falls back to another one.
 
-    Raises DeviceError when a device asked for by name cannot be used, UsageError when there is
-    no such device.
+    Raises UsageError when there is no such device.
     """
-    if device == "cpu":
-        return Choice("cpu", "cpu: asked for")
-    if device == "auto":
-        why = _why_no_npu(pci_devices)
-        return Choice("cpu", f"cpu: {why}", why)
-    if device in DEVICES:
-        doctor = "; whisper-npu doctor looks at the machine" if device == "npu" else ""
-        raise DeviceError(
-            f"The device {device} is not built into this version: use --device cpu{doctor}."
-        )
-    raise UsageError(f"There is no device {device}: choose one of {', '.join(DEVICES)}.")
-
-
-def _why_no_npu(pci_devices: Path) -> str:
+    if device not in DEVICES:
+        raise UsageError(f"There is no device {device}: choose one of {', '.join(DEVICES)}.")
+    if device != "auto":
+        return Choice(device, f"{device}: asked for")
     if has_phoenix(pci_devices):
-        return "a Phoenix NPU is present, but this version cannot use it yet"
-    return "no Phoenix NPU on this machine"
+        return Choice("npu", "npu: a Phoenix NPU is present", measure=True)
+    return no_npu("no Phoenix NPU on this machine")
+
+
+def open_chosen(choice: Choice) -> tuple[Choice, Device | None]:
+    """The choice as it turned out, and its device opened; None for the CPU.
+
+    Raises DeviceError when a device that was asked for by name cannot be used.
+    """
+    if choice.device == "cpu":
+        return choice, None
+    from whisper_npu_cli.npu.device import open_device
+
+    try:
+        return choice, open_device(choice.device)
+    except DeviceError as error:
+        if not choice.measure:
+            raise
+        return no_npu(str(error)), None
 
 
 def has_phoenix(pci_devices: Path = PCI_DEVICES) -> bool:

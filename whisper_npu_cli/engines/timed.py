@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from whisper_npu_cli.engines.interface import Core
 
@@ -18,6 +18,17 @@ class Clock(Protocol):
 
         `count` is windows (encode calls times batch) for `encode`, tokens for `decode`.
         """
+
+    def add_cycles(self, stage: str, cycles: int) -> None:
+        """Add array cycles of an emulated device to a stage."""
+
+
+@runtime_checkable
+class Emulated(Protocol):
+    """A Core that may run on a device which tells how many cycles it takes."""
+
+    def take_cycles(self) -> int | None:
+        """Array cycles since the last call, None where the device does not tell."""
 
 
 class Timed:
@@ -50,7 +61,11 @@ class Timed:
     def encode(self, features: Any, to_cpu: bool = False) -> Any:
         """See Core."""
         with timing(self._clock, "encode", features.shape[0]):
-            return self._core.encode(features, to_cpu=to_cpu)
+            encoded = self._core.encode(features, to_cpu=to_cpu)
+        cycles = self._core.take_cycles() if isinstance(self._core, Emulated) else None
+        if cycles is not None:
+            self._clock.add_cycles("encode", cycles)
+        return encoded
 
     def generate(self, features: Any, prompts: list[list[int]], **options: Any) -> list[Any]:
         """See Core."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
 import tempfile
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from whisper_npu_cli.cache import digest_of_sources
 from whisper_npu_cli.errors import DeviceError
 from whisper_npu_cli.npu.binding import choose_binding, load
 from whisper_npu_cli.npu.host import Host
@@ -83,7 +83,7 @@ def emulator_backend(module: str = EMULATOR) -> Backend:
         name="emulator",
         title="emulated NPU",
         pyxrt=importlib.import_module(module),
-        identity=_digest_of_sources(Path(__file__).parents[1] / "emulator"),
+        identity=digest_of_sources(*(Path(__file__).parents[1] / "emulator").glob("*.py")),
         mend="report it, this is a fault of whisper-npu",
     )
 
@@ -104,10 +104,3 @@ def _identity(host: Host, path: Path) -> str:
             f"{path.stat().st_size} {path.stat().st_mtime_ns}",
         )
     )
-
-
-def _digest_of_sources(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

@@ -11,10 +11,23 @@ from whisper_npu_cli.errors import DeviceError
 
 
 @dataclass(frozen=True)
+class Subject:
+    """What is timed: `model` with its options for people, and the identities of both ends.
+
+    checkpoint: of the weights, whatever their name; driver: of the device, driver and machine.
+    """
+
+    model: str
+    checkpoint: str
+    driver: str
+
+
+@dataclass(frozen=True)
 class Measured:
     """Seconds that a window of 30 s takes, by device, for a model on a machine with a driver."""
 
     model: str
+    checkpoint: str
     driver: str
     seconds: dict[str, float]
 
@@ -41,18 +54,17 @@ class Decision:
 
 
 def decide(
-    model: str,
-    driver: str,
+    subject: Subject,
     measure: Callable[[str], float],
     devices: tuple[str, ...] = ("npu", "cpu"),
 ) -> Decision:
     """The fastest of `devices` for a model: as remembered, else by `measure(device)` in seconds.
 
-    `model` and `driver` are identities: another checkpoint, precision, driver or machine is
-    measured again. A device whose measurement raises DeviceError is not taken, and asked again the
-    next time. Raises that error when no device is left.
+    Another checkpoint, option, driver or machine is measured again. A device whose measurement
+    raises DeviceError is not taken, and asked again the next time. Raises that error when no device
+    is left.
     """
-    key = f"{model}\0{driver}\0{devices}"
+    key = "\0".join((subject.model, subject.checkpoint, subject.driver, *devices))
     held = _measured(_store().get(key))
     if held:
         return Decision(held.device, f"{held.reason}, measured before", False)
@@ -65,7 +77,7 @@ def decide(
             failures.append(error)
     if not seconds:
         raise failures[0]
-    measured = Measured(model, driver, seconds)
+    measured = Measured(**asdict(subject), seconds=seconds)
     if failures:
         return Decision(measured.device, f"{measured.device}: {failures[0]}", True)
     _store().put(key, asdict(measured))

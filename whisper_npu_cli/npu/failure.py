@@ -58,9 +58,8 @@ def typed(error: Exception | str, backend: Backend, doing: str, kinds: Kinds) ->
     return kind(_sentence(backend, doing, meaning, fault.mend), reason)
 
 
-def lost(backend: Backend, doing: str) -> WrongAnswer:
-    """What to raise for work that is said to be done and left no trace."""
-    reason = "it says that it is done, and wrote nothing"
+def wrong(backend: Backend, doing: str, reason: str) -> WrongAnswer:
+    """What to raise for work that is said to be done, and is not done right."""
     return WrongAnswer(_sentence(backend, doing, reason, BROKEN.mend), reason)
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from whisper_npu_cli.errors import DeviceFault
 from whisper_npu_cli.npu.buffer import Buffer
 from whisper_npu_cli.npu.context import FIRST_BUFFER, INSTRUCTIONS, Context, Launch, Session
-from whisper_npu_cli.npu.failure import RUNNING, lost, typed, typed_failures
+from whisper_npu_cli.npu.failure import RUNNING, typed, typed_failures, wrong
 from whisper_npu_cli.pseudorandom import pseudorandom
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class _Group:
             for output, offset, size in self._witnesses:
                 output.from_device(offset, size)
                 if output.view[offset : offset + size] == WITNESS[:size]:
-                    raise lost(backend, doing)
+                    raise wrong(backend, doing, "it says that it is done, and wrote nothing")
         return [backend.cycles(run) for run in prepared.runs]
 
 

@@ -34,11 +34,26 @@ class Segment:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of the pipeline: `load`, `mel`, `encode`, `decode` or `other`."""
+    """One stage of the pipeline: `load`, `mel`, `encode`, `decode` or `other`.
+
+    `seconds` of wall-clock time, `cycles` of the array where an emulated device counted them: no
+    measurement of an NPU.
+    """
 
     name: str
     device: str
     seconds: float
+    cycles: int = 0
+
+    @property
+    def seconds_at_1_ghz(self) -> float:
+        """Seconds that the cycles would take at the array clock that Phoenix laptops have."""
+        return self.cycles / 1e9
+
+    @property
+    def emulated(self) -> dict[str, float]:
+        """For JSON, where there are cycles: what an array would take, never a measurement."""
+        return {"cycles": self.cycles, "ms_at_1_ghz": round(self.seconds_at_1_ghz * 1000, 3)}
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,11 @@ class Timings:
     audio_seconds: float
     windows: int
     tokens: int
+
+    @property
+    def emulated(self) -> dict[str, dict[str, float]]:
+        """Of each stage on an emulated device what an array would take; see Stage."""
+        return {stage.name: stage.emulated for stage in self.stages if stage.cycles}
 
     @property
     def total(self) -> float:
@@ -68,13 +88,19 @@ class Timings:
 
 @dataclass(frozen=True)
 class Engine:
-    """Which model ran where: the `engine` object of the JSON output, less the timings."""
+    """Which model ran where: the `engine` object of the JSON output, less the timings.
+
+    compute_types: of the stages `encode` and `decode`.
+    trouble: a failure of the device that did not stop the work, empty without.
+    """
 
     model: str
     device: str
     stage_devices: dict[str, str]
+    compute_types: dict[str, str]
     reason: str
     fallback_reason: str | None = None
+    trouble: str = ""
 
 
 @dataclass

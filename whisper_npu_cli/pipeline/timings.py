@@ -24,6 +24,7 @@ class StageClock:
         self.tokens = 0
         self._now = now
         self._seconds = dict.fromkeys(STAGES, 0.0)
+        self._cycles = dict.fromkeys(STAGES, 0)
         self._running = 0.0
 
     def add(self, stage: str, seconds: float, count: int = 0) -> None:
@@ -33,6 +34,10 @@ class StageClock:
             self.windows += count
         elif stage == "decode":
             self.tokens += count
+
+    def add_cycles(self, stage: str, cycles: int) -> None:
+        """Add array cycles of an emulated device to a stage."""
+        self._cycles[stage] += cycles
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -56,5 +61,5 @@ class StageClock:
         """The times so far; `devices` says where each stage ran."""
         measured = sum(self._seconds.values())
         seconds = self._seconds | {"other": max(0.0, self._running - measured)}
-        stages = [Stage(name, devices[name], seconds[name]) for name in STAGES]
+        stages = [Stage(name, devices[name], seconds[name], self._cycles[name]) for name in STAGES]
         return Timings(stages, audio_seconds, self.windows, self.tokens)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from whisper_npu_cli.engines import models, select
-from whisper_npu_cli.errors import UsageError
+from whisper_npu_cli.engines.select import NPU_COMPUTE_TYPE, Choice
+from whisper_npu_cli.errors import DeviceFault, UsageError
 from whisper_npu_cli.pipeline.audio import AudioReader, open_audio
 from whisper_npu_cli.pipeline.languages import language_code
 from whisper_npu_cli.pipeline.options import Options
@@ -28,7 +29,9 @@ class Transcriber:
 
     `model` is a name (`base`, `demo`, `owner/name`) or a folder, `device` one of auto, npu, cpu
     and emulator, `model_dir` the root of the model cache, `threads` 0 for the engine's own
-    choice. `choice` says which device was chosen and why, `load_seconds` what loading took.
+    choice. `compute_type` is that of the CPU; the NPU computes in bfloat16. `progress` hears how
+    many launches of a window are done, of how many. `choice` says which device was chosen and why,
+    and what went wrong with it since, `load_seconds` what loading took.
 
     Raises DeviceError, ModelError or UsageError.
     """
@@ -42,10 +45,12 @@ class Transcriber:
         threads: int = 0,
         model_dir: str | Path | None = None,
         local_files_only: bool = False,
+        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         start = time.perf_counter()
         self.model = model
-        self.choice = select.choose(device)
+        self._compute_type = compute_type
+        self.choice, opened = select.open_chosen(select.choose(device))
         cache_root = Path(model_dir) if model_dir is not None else None
         folder = models.resolve(model, cache_root=cache_root, local_files_only=local_files_only)
         # these import the engine's libraries, which a wrong name or device does not need
@@ -54,13 +59,39 @@ class Transcriber:
 
         self._shared_clock = _SharedClock()
         core = load_core(folder, compute_type, threads)
+        if opened is not None:
+            from whisper_npu_cli.engines.attach import attach
+
+            subject = self._subject(threads)
+            core, self.choice = attach(
+                core, folder, opened, self.choice, subject, self._failed, progress
+            )
         self._model = PieceModel(core, folder, self._shared_clock)
         self.load_seconds = time.perf_counter() - start
 
+    def _subject(self, threads: int) -> str:
+        """What `auto` times: the model, and the options that change its speed on the CPU."""
+        precision = "" if self._compute_type == "default" else f" in {self._compute_type}"
+        return self.model + precision + (f" with {threads} threads" if threads else "")
+
+    def _failed(self, fault: DeviceFault, for_good: bool) -> None:
+        """Note a failure of the device that does not stop the work."""
+        if for_good:
+            why = f"the NPU failed ({fault.reason})"
+            self.choice = Choice("cpu", f"cpu: {why}", why, trouble=f"{fault} The CPU goes on.")
+        elif not self.choice.trouble:
+            self.choice = replace(self.choice, trouble=f"{fault} A second attempt went well.")
+
     @property
     def device(self) -> str:
-        """The device in use: npu, cpu or emulator."""
+        """The device in use for the encoder: npu, cpu or emulator."""
         return self.choice.device
+
+    @property
+    def compute_types(self) -> dict[str, str]:
+        """What the stages `encode` and `decode` compute in; `default` is docs/cli.md's."""
+        encode = self._compute_type if self.device == "cpu" else NPU_COMPUTE_TYPE
+        return {"encode": encode, "decode": self._compute_type}
 
     @property
     def is_multilingual(self) -> bool:
@@ -166,7 +197,7 @@ class Transcription:
     def result(self) -> Result:
         """The transcript of what is done so far."""
         transcriber = self._transcriber
-        devices = dict.fromkeys(STAGES, transcriber.device)
+        devices = dict.fromkeys(STAGES, "cpu") | {"encode": transcriber.device}
         return Result(
             text="".join(segment.text for segment in self._done),
             segments=list(self._done),
@@ -176,8 +207,10 @@ class Transcription:
                 model=transcriber.model,
                 device=transcriber.device,
                 stage_devices=devices,
+                compute_types=transcriber.compute_types,
                 reason=transcriber.choice.reason,
                 fallback_reason=transcriber.choice.fallback_reason,
+                trouble=transcriber.choice.trouble,
             ),
             language_probability=self._run.language_probability,
             warnings=self.warnings,
@@ -208,6 +241,10 @@ class _SharedClock:
     def add(self, stage: str, seconds: float, count: int = 0) -> None:
         """See StageClock."""
         self.current.add(stage, seconds, count)
+
+    def add_cycles(self, stage: str, cycles: int) -> None:
+        """See StageClock."""
+        self.current.add_cycles(stage, cycles)
 
 
 # field -> smallest value allowed
