@@ -124,8 +124,7 @@ def run(
     Every chunk must be taken. `cycles` count from the start to the first chunk that is missing.
     """
     arena = Arena(0x10000)
-    place = np.array([column, row, row // 2, row % 2 * tile.PIECE], "<i4")
-    arena.write(tile.PLACE - tile.OWN, place.tobytes())
+    arena.write(tile.PLACE - tile.OWN, tile.place(column, row))
     core = Core("core (0, 2)", arena, (-1, -1, -1, 0))
     core.program[: len(code.assembly.code)] = np.frombuffer(code.assembly.code, np.uint8)
     inputs = {

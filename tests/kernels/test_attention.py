@@ -68,17 +68,23 @@ class Outcome:
     cycles: int
 
 
-def run(steps: list[tuple[Array, Array, Array]], row: int = 2, garbage: float = 1.0) -> Outcome:
-    """Attention of the given (q 64 x 64, k, v) on the core of that row; k and v equally long."""
+def run(
+    steps: list[tuple[Array, Array, Array]], row: int = 2, column: int = 0, garbage: float = 1.0
+) -> Outcome:
+    """Attention of the given (q 64 x 64, k, v) on one core; k and v equally long."""
     valid = len(steps[0][1])
     a_chunks, b_chunks = [], []
     other = np.random.default_rng(7)
     for q, k, v in steps:
-        a_chunks += stream(padded(k, garbage), padded(v, garbage))
-        b_chunks += [queries(q if n == row else other.normal(size=q.shape)) for n in range(4)]
+        own, foreign = queries(q), [queries(other.normal(size=q.shape)) for _ in range(3)]
+        on_a = row // 2 != column // 2
+        turn = column % 2 if on_a else row % 2
+        tiles = {on_a: [*foreign[:turn], own, *foreign[turn:1]], not on_a: foreign[1:]}
+        a_chunks += [*tiles[True], *stream(padded(k, garbage), padded(v, garbage))]
+        b_chunks += tiles[False]
     head = operation_bench.header(OP, len(steps), len(a_chunks) // len(steps) // 4, valid)
     done = operation_bench.run(
-        operation_bench.compiled(attention), a_chunks, [head, *b_chunks], row=row
+        operation_bench.compiled(attention), a_chunks, [head, *b_chunks], row=row, column=column
     )
     assert len(done.pieces) == 4 * len(steps)
     words = np.frombuffer(b"".join(done.pieces), np.uint16).reshape(len(steps), 16, 8, 4, 8)
@@ -164,10 +170,11 @@ def test_keys_of_zeros_give_the_mean_of_the_values() -> None:
     assert np.all(np.abs(found[0] - mean) <= 2.0**-8 * np.abs(mean))
 
 
+@pytest.mark.parametrize("column", range(4))
 @pytest.mark.parametrize("row", range(4))
-def test_steps_follow_each_other_on_every_row(row: int) -> None:
+def test_steps_follow_each_other_on_every_core(row: int, column: int) -> None:
     steps = [example(20 + n, 300, 1.0 + n) for n in range(3)]
-    outcome = run(steps, row=row)
+    outcome = run(steps, row=row, column=column)
     for found, step in zip(outcome.tiles, steps, strict=True):
         assert error(found, reference(*step, 300)) < 1e-2
 
@@ -176,8 +183,8 @@ def test_steps_follow_each_other_on_every_row(row: int) -> None:
 def test_scores_that_are_no_numbers_do_not_hang_the_core(score: float) -> None:
     q, k, v = example(9, 200, 2.0)
     k[150, 0] = score
-    words = stream(padded(k, 1.0), padded(v, 1.0))
-    chunks = [operation_bench.header(OP, 1, 2, 200), *[queries(q)] * 4]
+    words = [*[queries(q)] * 2, *stream(padded(k, 1.0), padded(v, 1.0))]
+    chunks = [operation_bench.header(OP, 1, 2, 200), *[queries(q)] * 2]
     done = operation_bench.run(operation_bench.compiled(attention), words, chunks)
     assert len(done.pieces) == 4
 

@@ -74,6 +74,7 @@ def draw(m: int, k: int, n: int, seed: int) -> tuple[Matrix, Matrix, Matrix, Mat
         (256, 64, 256, False),
         (250, 200, 130, False),  # padded in every direction
         (512, 128, 320, True),  # two panels, two passes; the residual changes streams
+        (512, 768, 320, True),  # so many steps of k that both nets carry the residual
     ],
 )
 def test_product(m: int, k: int, n: int, residual: bool) -> None:

@@ -30,7 +30,7 @@ from whisper_npu_cli.kernels.product import (
     row_steps,
     tile_product,
 )
-from whisper_npu_cli.kernels.tile import CHUNK, OWN, PIECE, SIDE, B, C, Tile
+from whisper_npu_cli.kernels.tile import CHUNK, OWN, PIECE, SIDE, B, C, Place, Tile
 from whisper_npu_cli.kernels.vectors import ONE, VECTOR, copy, everywhere, fill, lane_mask, split
 
 LOWEST, HIGHEST = -32, 64
@@ -100,20 +100,21 @@ def attention(p: Program, t: Tile) -> None:
 
 
 def _take_queries(p: Program, t: Tile) -> None:
-    """Of the four tiles for a column of cores, copy this core's to SIDE.
+    """Of two tiles on each net, copy this core's to SIDE.
 
-    The buffers of the last two are kept until all keys are done: P lies there.
+    The buffers of those on net B are kept until all keys are done: P lies there.
     """
-    row, number = t.place(1), p.const(0, name="number")
-    with p.loop(4):
-        source = t.b.take()
-        with p.if_zero(p.xor(row, number)):
-            copy(p, source, p.pointer("side", SIDE), CHUNK // VECTOR, ("b", "side"))
-        early = p.lt(number, p.const(2))
-        with p.if_nonzero(early):
-            t.b.give()
-        with p.if_zero(early):
-            t.b.keep()
+    number = p.const(0, name="number")
+    with p.loop(2):
+        for ring, turn in ((t.b, Place.TURN_B), (t.a, Place.TURN_A)):
+            source = ring.take()
+            with p.if_zero(p.xor(t.place(turn), number)):
+                side = p.pointer("side", SIDE)
+                copy(p, source, side, CHUNK // VECTOR, (ring.name, "side"))
+            if ring is t.b:
+                ring.keep()
+            else:
+                ring.give()
         p.add(number, 1, to=number)
 
 

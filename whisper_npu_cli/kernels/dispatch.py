@@ -9,14 +9,19 @@ does, the descriptors are written before it, so that only the start is left.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from whisper_npu_cli.aie.array.place import Placement
 from whisper_npu_cli.aie.array.transfers import Launch, Piece, Task
 from whisper_npu_cli.aie.facts.topology import Direction, Tile
 from whisper_npu_cli.aie.formats.sequence import SequenceOp
 
+GRAIN = 2048
+"""Bytes of memory on which two operations depend, or do not: a piece of a tile."""
 AHEAD = 2
 """Tasks of a stream that are started before the operation before is over: a header, and what cores
 need next. Each start costs 2600 cycles, by which more of them could delay what must wait."""
@@ -42,50 +47,86 @@ def dispatch(placed: Placement, operations: Sequence[Sequence[Transfer]]) -> tup
     there is no room for one, an earlier one is waited for.
     """
     work = _Dispatch(placed)
-    before: Sequence[Transfer] = ()
     for transfers in operations:
-        work.settle(transfers, _Memory.of(placed, before))
-        work.run(transfers)
-        before = transfers
-    work.settle()
+        work.follow(transfers)
+    work.follow(())
     return work.launch.finish()
 
 
-@dataclass(frozen=True)
-class _Memory:
-    """What an operation reads and writes: spans of bytes of the launch's buffers."""
-
-    reads: tuple[tuple[int, int, int], ...]
-    writes: tuple[tuple[int, int, int], ...]
-
-    @classmethod
-    def of(cls, placed: Placement, transfers: Iterable[Transfer]) -> _Memory:
-        """All transfers of an operation."""
-        spans: dict[Direction, list[tuple[int, int, int]]] = {d: [] for d in Direction}
-        for t in transfers:
-            found = spans[placed.host(t.port).direction]
-            for piece in t.pieces:
-                access = piece.access
-                first = access.offset * access.element_bytes
-                found.append((piece.argument, first, access.end))
-        return cls(tuple(spans[Direction.MM2S]), tuple(spans[Direction.S2MM]))
-
-    def hinders(self, later: _Memory) -> bool:
-        """Whether an operation that follows must wait with what these do."""
-        both = self.reads + self.writes
-        return _meet(self.writes, later.reads) or _meet(both, later.writes)
-
-
-def _meet(some: Iterable[tuple[int, int, int]], others: Sequence[tuple[int, int, int]]) -> bool:
-    return any(a == b and s < f and t < e for a, s, e in some for b, t, f in others)
+def footprint(transfer: Transfer) -> dict[int, NDArray[np.int64]]:
+    """By kernel buffer, the numbers of all blocks of GRAIN bytes that a transfer touches."""
+    found: dict[int, list[NDArray[np.int64]]] = {}
+    for piece in transfer.pieces:
+        access = piece.access
+        words = np.array([access.offset])
+        for size, stride in zip(access.sizes, access.strides, strict=True):
+            steps = np.arange(size) * stride
+            if stride * access.element_bytes < GRAIN:  # one of each block does, and the last
+                steps = np.append(steps[:: max(1, GRAIN // (stride * access.element_bytes))],
+                                  steps[-1])  # fmt: skip
+            words = (words[:, None] + steps).ravel()
+        found.setdefault(piece.argument, []).append(words * access.element_bytes // GRAIN)
+    return {argument: np.unique(np.concatenate(parts)) for argument, parts in found.items()}
 
 
 class _Dispatch:
     def __init__(self, placed: Placement) -> None:
         self.placed, self.launch = placed, Launch()
-        self.ready: dict[Transfer, Task] = {}  # of the operation that comes next, not started yet
-        self.current: list[Task] = []  # of the operation under way, in the order of their start
-        self.ahead: dict[Transfer, Task] = {}  # of the operation that comes next, started
+        self.current: dict[Transfer, Task] = {}
+        """The operation under way, in the order of its starts."""
+        self.running: Sequence[Transfer] = ()
+        """All of it, over or not."""
+        self.over: set[Transfer] = set()
+        self.needs: dict[Transfer, frozenset[Transfer]] = {}
+        """Of the operation that comes next: what must be over first."""
+        self.ready: dict[Transfer, Task] = {}
+        """Of the operation that comes next: configured."""
+        self.ahead: dict[Transfer, Task] = {}
+        """Of the operation that comes next: started."""
+
+    def follow(self, transfers: Sequence[Transfer]) -> None:
+        """End the operation under way, and start the next one as early as that allows."""
+        self.needs = self._dependencies(transfers)
+        self.ready, self.ahead = {}, {}
+        self._settle(transfers)
+        self._run(transfers)
+
+    def _reads(self, transfer: Transfer) -> bool:
+        return self.placed.host(transfer.port).direction is Direction.MM2S
+
+    def _dependencies(self, transfers: Sequence[Transfer]) -> dict[Transfer, frozenset[Transfer]]:
+        """What of the operation under way each transfer of the next one has to wait for.
+
+        Where the next one overwrites what this one reads or writes, it does not begin before all of
+        this one is over.
+        """
+        owners: dict[int, dict[int, Transfer]] = {}
+        touched: dict[int, set[int]] = {}
+        for transfer in self.running:
+            for argument, blocks in footprint(transfer).items():
+                numbers = blocks.tolist()
+                touched.setdefault(argument, set()).update(numbers)
+                if not self._reads(transfer):
+                    owners.setdefault(argument, {}).update(dict.fromkeys(numbers, transfer))
+        found, overwritten = {}, False
+        for transfer in transfers:
+            spans = footprint(transfer).items()
+            if self._reads(transfer):
+                kept = [(owners.get(argument, {}), blocks) for argument, blocks in spans]
+                found[transfer] = {
+                    o[n] for o, blocks in kept if o for n in blocks.tolist() if n in o
+                }
+            else:
+                found[transfer] = set()
+                overwritten |= any(
+                    not touched.get(argument, set()).isdisjoint(blocks.tolist())
+                    for argument, blocks in spans
+                )
+        everything = {t for t in self.running if not self._reads(t)} if overwritten else set()
+        return {
+            t: frozenset(needs | everything if self._reads(t) else needs)
+            for t, needs in found.items()
+        }
 
     def _fits(self, transfer: Transfer, besides: int = 0) -> bool:
         """Whether there is room, for so many more descriptors of its shim tile too."""
@@ -98,13 +139,11 @@ class _Dispatch:
             port, *transfer.pieces, token=transfer.token, repeat=transfer.repeat
         )
 
-    def prefetch(self, transfers: Sequence[Transfer], before: _Memory) -> None:
-        """Start what fits and does not depend on the operation before, each stream in its order.
+    def _prefetch(self, transfers: Sequence[Transfer]) -> None:
+        """Start what fits and need not wait, each stream in its order.
 
-        Of the first that does depend, of each stream, only the descriptors are written.
+        Of the first that must wait, of each stream, only the descriptors are written.
         """
-        ours = _Memory.of(self.placed, transfers)
-        overwritten = _meet(before.reads + before.writes, ours.writes)
         blocked: set[str] = set()
         seen: Counter[str] = Counter()
         kept: Counter[Tile] = Counter()  # descriptors for those that found no room
@@ -112,44 +151,54 @@ class _Dispatch:
             seen[transfer.port] += 1
             if transfer.port in blocked or transfer in self.ahead:
                 continue
-            if transfer in self.ready or seen[transfer.port] > AHEAD:
+            tile = self.placed.host(transfer.port).tile
+            waits = not self.needs[transfer] <= self.over
+            if transfer not in self.ready and seen[transfer.port] <= AHEAD:
+                if self._fits(transfer, kept[tile]):
+                    self.ready[transfer] = self._configure(transfer)
+                else:
+                    kept[tile] += len(transfer.pieces) if waits else 0
+            if transfer in self.ready and not waits:
+                self._start(transfer)
+            else:
                 blocked.add(transfer.port)
-                continue
-            port = self.placed.host(transfer.port)
-            reads = port.direction is Direction.MM2S
-            depends = before.hinders(_Memory.of(self.placed, [transfer])) or (overwritten and reads)
-            if depends and self._fits(transfer, kept[port.tile]):
-                self.ready[transfer] = self._configure(transfer)
-            elif depends:
-                kept[port.tile] += len(transfer.pieces)
-            elif self._fits(transfer, kept[port.tile]):
-                self.ahead[transfer] = task = self._configure(transfer)
-                self.launch.start(task)
-                continue
-            blocked.add(transfer.port)
 
-    def settle(self, following: Sequence[Transfer] = (), before: _Memory = _Memory((), ())) -> None:
-        """Wait until the operation under way is over: then all its transfers are.
+    def _start(self, transfer: Transfer) -> None:
+        self.ahead[transfer] = task = self.ready.pop(transfer)
+        self.launch.start(task)
 
-        Meanwhile start what is possible of the `following` one; `before` is that under way.
-        """
+    def _settle(self, following: Sequence[Transfer]) -> None:
+        """Wait until the operation under way is over: then all its transfers are."""
         if not self.current:
             return
-        self.prefetch(following, before)
-        final = {t.port: t for t in self.current if t.port.direction is Direction.S2MM}
-        others = [t for t in self.current if t.token and t is not final.get(t.port)]
-        for task in others:
-            self.launch.wait(task)
-            self.prefetch(following, before)
-        for task in final.values():  # when these are over, what depends on them shall start at once
-            self.launch.wait(task)
-        for task in self.current:
+        self._prefetch(following)
+        final = {task.port: t for t, task in self.current.items() if not self._reads(t)}
+        others = [t for t, k in self.current.items() if k.token and t is not final.get(k.port)]
+        for transfer in others:
+            self._wait(transfer)
+            self._prefetch(following)
+        for transfer in final.values():
+            self._wait(transfer)
+            for next_one in list(self.ready):
+                if self.needs[next_one] <= self.over:
+                    self._start(next_one)
+        for task in self.current.values():
             self.launch.release(task)
-        self.current = []
 
-    def run(self, transfers: Sequence[Transfer]) -> None:
+    def _wait(self, transfer: Transfer) -> None:
+        """Wait for a transfer's token; those before it on its port are over then, too."""
+        task = self.current[transfer]
+        self.launch.wait(task)
+        for earlier, other in list(self.current.items()):
+            if other.port == task.port:
+                self.over.add(earlier)
+                del self.current[earlier]
+            if earlier is transfer:
+                return
+
+    def _run(self, transfers: Sequence[Transfer]) -> None:
         """Start the rest in order, waiting for earlier ones where there is no room."""
-        self.current = list(self.ahead.values())
+        self.running, self.over, self.current = transfers, set(), dict(self.ahead)
         for transfer in transfers:
             if transfer in self.ahead:
                 continue
@@ -159,15 +208,12 @@ class _Dispatch:
                     self._wait_for_room(transfer)
                 task = self._configure(transfer)
             self.launch.start(task)
-            self.current.append(task)
-        self.ready, self.ahead = {}, {}
+            self.current[transfer] = task
 
     def _wait_for_room(self, transfer: Transfer) -> None:
         """Wait for the oldest task in the way: of the same stream, else of the same shim tile."""
         port = self.placed.host(transfer.port)
-        same = [t for t in self.current if t.token and t.port == port]
-        near = [t for t in self.current if t.token and t.port.tile == port.tile]
-        oldest = (same or near)[0]
-        self.launch.wait(oldest)
-        over = self.current.index(oldest)
-        self.current = [t for i, t in enumerate(self.current) if i > over or t.port != oldest.port]
+        waiting = [t for t, task in self.current.items() if task.token]
+        same = [t for t in waiting if self.current[t].port == port]
+        near = [t for t in waiting if self.current[t].port.tile == port.tile]
+        self._wait((same or near)[0])

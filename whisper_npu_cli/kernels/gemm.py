@@ -24,7 +24,7 @@ from whisper_npu_cli.kernels.product import (
     row_steps,
     tile_product,
 )
-from whisper_npu_cli.kernels.tile import HEADER, PIECE, SIDE, WORK, C, Tile
+from whisper_npu_cli.kernels.tile import HEADER, PIECE, SIDE, WORK, C, Place, Tile
 from whisper_npu_cli.kernels.vectors import ONE, VECTOR
 
 BLOCKS = 32
@@ -43,6 +43,8 @@ class Word(IntEnum):
     CHUNKS = 3
     GELU = 4
     RESIDUAL = 5
+    SHARED = 6
+    """Where there is a residual: whether net A carries a part of it."""
     ORDERS = 16
     """One word a panel: address of its Order."""
 
@@ -161,9 +163,11 @@ def finish(p: Program, t: Tile, bias: Value, order_at: Value) -> None:
     """Bias and residual to C, as bf16 tiles; pieces leave as soon as they can.
 
     Tile n of a block of 512 bytes comes to stand at 32 n of it. `order_at` is where the address of
-    an Order stands. The residual of the tiles of a column of cores arrives on net B as four chunks:
-    pieces of row tiles 0 and 1 alternately, then of 2 and 3. Without a residual, zeros are read
-    again and again.
+    an Order stands.
+
+    The residual comes as pieces of two tiles by turns, in two chunks: on net B those of row tiles 0
+    and 1, then of 2 and 3; where it is shared, on net B for one of these pairs, and on net A for
+    two columns of cores. Without a residual, zeros are read again and again.
     """
     base, piece, second = p.scalar("residual"), p.scalar("piece"), p.scalar("second")
     steps = [p.new("d", "residual_steps") for _ in range(2)]  # each counts for one pointer
@@ -178,30 +182,47 @@ def finish(p: Program, t: Tile, bias: Value, order_at: Value) -> None:
         for d in steps:
             p.const(640, d.m)
             p.const(128, d.dj)
-        with p.if_nonzero(t.place(2)):
-            t.b.skip()
-            t.b.skip()
+        with p.if_nonzero(t.parameter(Word.SHARED)):
+            _skip_two(p, t, t.place(Place.ON_A))
+        with p.otherwise(), p.if_nonzero(t.place(Place.PAIR)):
+            t.b.skip_all(p.const(2))
+    on_a = p.and_(t.parameter(Word.SHARED), t.place(Place.ON_A), to=p.scalar("on_a"))
     total, start = p.const(C, name="total"), p.const(C, name="start")
     unfinished, odd = p.const(4, name="unfinished"), p.const(1)
     late = p.lda(_order(p, order_at)[4 * LATE], to=p.scalar("late"))
     with p.loop(p.add(late, 4)):
         with p.if_nonzero(unfinished):
             with p.if_nonzero(t.parameter(Word.RESIDUAL)), p.if_zero(p.and_(unfinished, odd)):
-                t.b.wait()
-                p.add(t.b.at, t.place(3), to=base)
+                with p.if_nonzero(on_a):
+                    t.a.wait()
+                    p.add(t.a.at, t.place(Place.PARITY_A), to=base)
+                with p.otherwise():
+                    t.b.wait()
+                    p.add(t.b.at, t.place(Place.PARITY), to=base)
             _finish_piece(p, total, bias, base, second, steps)
             p.add(base, piece, to=base)
             p.add(total, p.const(8 * C_BLOCK), to=total)
             p.add(unfinished, -1, to=unfinished)
             with p.if_nonzero(t.parameter(Word.RESIDUAL)), p.if_zero(p.and_(unfinished, odd)):
-                t.b.give()
+                with p.if_nonzero(on_a):
+                    t.a.give()
+                with p.otherwise():
+                    t.b.give()
         with p.if_zero(late):
             _write_piece(p, t, order_at, start)
         with p.otherwise():
             p.add(late, -1, to=late)
-    with p.if_nonzero(t.parameter(Word.RESIDUAL)), p.if_zero(t.place(2)):
-        t.b.skip()
-        t.b.skip()
+    alone = p.sub(t.parameter(Word.RESIDUAL), t.parameter(Word.SHARED), to=p.scalar("alone"))
+    with p.if_nonzero(alone), p.if_zero(t.place(Place.PAIR)):
+        t.b.skip_all(p.const(2))
+
+
+def _skip_two(p: Program, t: Tile, on_a: Value) -> None:
+    """Let the chunks pass that a shared residual has for others on the other net."""
+    with p.if_nonzero(on_a):
+        t.b.skip_all(p.const(2))
+    with p.otherwise():
+        t.a.skip_all(p.const(2))
 
 
 def _order(p: Program, order_at: Value) -> Value:

@@ -34,6 +34,8 @@ from whisper_npu_cli.kernels.layout import (
 from whisper_npu_cli.kernels.tile import CHUNK, HEADER_BYTES
 from whisper_npu_cli.kernels.transformer import Operation
 
+SHARED_DEPTH = 12
+"""Tiles along k from which on a residual is shared between nets."""
 DIMENSIONS, MOST_WRAP = 3, 1023
 """Of a shim descriptor; the outermost dimension needs no counter (aie/facts)."""
 
@@ -104,6 +106,7 @@ class Gemm:
         words[gemm.Word.CHUNKS] = self.depth
         words[gemm.Word.GELU] = self.gelu
         words[gemm.Word.RESIDUAL] = self.residual is not None
+        words[gemm.Word.SHARED] = self.shared
         payload = np.zeros((self.panels, TILE // 4, 8, 4), np.uint16)
         for panel in range(self.panels):
             at = NETS * panel + column
@@ -123,53 +126,93 @@ class Gemm:
         headers = [self.header(c, bias) for c in range(NETS)]
         return np.concatenate([np.stack(headers), data], axis=1)
 
+    @property
+    def shared(self) -> bool:
+        """Whether net A carries a part of the residual.
+
+        That is faster where many steps of k are worth the transfers of each pass that it asks for.
+        """
+        return self.residual is not None and self.depth >= SHARED_DEPTH
+
     def transfers(self) -> list[Transfer]:
         """What the host has to move, in the order in which it should start."""
         first = [self._weights(c, 0, CHUNK) for c in range(NETS)]
-        heads = [Transfer(f"b{c}", (p,)) for c, p in enumerate(first)]
-        return [
-            *heads,
-            *self._left(),
-            *(t for n in range(self.panels) for t in (*self._results(n), *self._right(n))),
-        ]
+        found = [Transfer(f"b{c}", (p,)) for c, p in enumerate(first)]
+        if not self.shared:
+            found += self._left()
+        for panel in range(self.panels):
+            found += self._results(panel)
+            if self.residual is None:
+                found += self._right(panel)
+                continue
+            for number in range(self.left.passes):
+                if self.shared:
+                    found += self._left_and_residual(self.residual, panel, number)
+                found += self._right_and_residual(self.residual, panel, number)
+        return found
 
     def _weights(self, column: int, start: int, size: int) -> Piece:
         at = self.weights.offset + column * self.column_bytes + start
         return Piece(self.weights.argument, linear(size, at))
 
+    def _panel(self, column: int, panel: int) -> Piece:
+        """The weights of a panel."""
+        return self._weights(column, CHUNK * (1 + panel * self.depth), CHUNK * self.depth)
+
+    def _walk(self, net: int, number: int) -> Access:
+        """The row tile of a net in a pass, along k."""
+        sizes = (self.depth, PIECES, PIECE_WORDS)
+        strides = (self.left.column_step, self.left.piece_step, 1)
+        return Access(sizes, strides, self.left.offset // 4 + self.left.start(net, number))
+
     def _left(self) -> list[Transfer]:
         found = []
         for net in range(NETS):
-            pieces = []
-            for number in range(self.left.passes):
-                start = self.left.offset // 4 + self.left.start(net, number)
-                sizes = (self.depth, PIECES, PIECE_WORDS)
-                strides = (self.left.column_step, self.left.piece_step, 1)
-                pieces.append(Access(sizes, strides, start))
-            walked = _merged(pieces)
-            made = tuple(Piece(self.left.argument, access) for access in walked)
-            found.append(Transfer(f"a{net}", made, self.panels))
+            walked = _merged([self._walk(net, number) for number in range(self.left.passes)])
+            pieces = tuple(Piece(self.left.argument, access) for access in walked)
+            found.append(Transfer(f"a{net}", pieces, self.panels))
         return found
 
     def _right(self, panel: int) -> list[Transfer]:
-        start, size = CHUNK * (1 + panel * self.depth), CHUNK * self.depth
-        weights = [self._weights(c, start, size) for c in range(NETS)]
-        passes = self.left.passes
-        if self.residual is None:
-            return [Transfer(f"b{c}", (w,), passes, token=True) for c, w in enumerate(weights)]
+        return [
+            Transfer(f"b{c}", (self._panel(c, panel),), self.left.passes, token=True)
+            for c in range(NETS)
+        ]
+
+    def _left_and_residual(self, residual: Activations, panel: int, number: int) -> list[Transfer]:
+        """A pass on the nets A; each has the residual of two columns, piece by piece by turns."""
         found = []
-        for number in range(passes):
-            for c, piece in enumerate(weights):
-                more = self._residual(self.residual, NETS * panel + c, number)
-                found.append(Transfer(f"b{c}", (piece, more), token=True))
+        for net in range(NETS):
+            column = NETS * panel + 2 - net // 2 * 2
+            start = residual.start(net, number) + self._column(residual, column)
+            step = self._column(residual, column + 1) - self._column(residual, column)
+            strides = (residual.piece_step, step, 1)
+            more = Access((PIECES, 2, PIECE_WORDS), strides, residual.offset // 4 + start)
+            pieces = (
+                Piece(self.left.argument, self._walk(net, number).reduced(DIMENSIONS)),
+                Piece(residual.argument, more),
+            )
+            found.append(Transfer(f"a{net}", pieces, token=True))
         return found
 
-    def _residual(self, residual: Activations, column: int, number: int) -> Piece:
-        """Row tiles of a pass in one column: a pair of the upper half, one of the lower half."""
-        start = residual.offset // 4 + residual.start(0, number)
-        start += min(column, residual.padded - 1) * residual.column_step
+    def _right_and_residual(self, residual: Activations, panel: int, number: int) -> list[Transfer]:
+        """A pass on the nets B; residual of a pair of the upper half, one of the lower half."""
+        found = []
         half = residual.rows // 2 * TILE_WORDS
-        return Piece(residual.argument, Access((2, 8, PIECE_WORDS), (half, PIECE_WORDS, 1), start))
+        for c in range(NETS):
+            start = residual.offset // 4 + self._column(residual, NETS * panel + c)
+            start += residual.start(0, number)
+            if self.shared:
+                more = Access((8, PIECE_WORDS), (PIECE_WORDS, 1), start + c // 2 * half)
+            else:
+                more = Access((2, 8, PIECE_WORDS), (half, PIECE_WORDS, 1), start)
+            pieces = (self._panel(c, panel), Piece(residual.argument, more))
+            found.append(Transfer(f"b{c}", pieces, token=True))
+        return found
+
+    def _column(self, residual: Activations, column: int) -> int:
+        """Words before a column of tiles; where there is none, that of another."""
+        return min(column, residual.padded - 1) * residual.column_step
 
     def _results(self, panel: int) -> list[Transfer]:
         """Of a panel, or of all with the first one where a channel's tiles follow a rule."""
@@ -316,7 +359,7 @@ class Attention:
         found = [Transfer(f"b{c}", (given,)) for c in range(NETS)]
         for step in range(self.steps):
             found += [self._queries(c, step) for c in range(NETS)]
-            found += [t for net in range(NETS) for t in self._keys(net, step)]
+            found += [self._keys(net, step) for net in range(NETS)]
             found += [self._results(c, j, step) for j in range(2) for c in range(NETS)]
         return found
 
@@ -327,25 +370,28 @@ class Attention:
         group, head = divmod(min(number, last), self.keys.heads)
         return head, group, number <= last
 
-    def _keys(self, net: int, step: int) -> list[Transfer]:
-        """Of all steps with the same head on end, where they begin."""
-        heads = [self._work(net, s)[0] for s in range(self.steps)]
-        if step and heads[step] == heads[step - 1]:
-            return []
-        repeat = len(list(next(itertools.groupby(heads[step:]))[1]))
+    def _alone(self, net: int, column: int, step: int) -> Piece:
+        """The query tile of a core."""
+        q = self.queries
+        head, group, _ = self._work(net, step)
+        start = q.start(*q.place(NETS * group + column)) + head * q.column_step
+        access = Access((PIECES, PIECE_WORDS), (q.piece_step, 1), q.offset // 4 + start)
+        return Piece(q.argument, access)
+
+    def _keys(self, net: int, step: int) -> Transfer:
+        """Queries of the two columns of the other half, then all keys and values of a head."""
+        head, _, _ = self._work(net, step)
         size = 4 * self.keys.head_words
-        piece = Piece(self.keys.argument, linear(size, self.keys.offset + heads[step] * size))
-        return [Transfer(f"a{net}", (piece,), repeat, token=True)]
+        keys = Piece(self.keys.argument, linear(size, self.keys.offset + head * size))
+        first = 2 - net // 2 * 2
+        mine = [self._alone(net, column, step) for column in (first, first + 1)]
+        return Transfer(f"a{net}", (*mine, keys), token=True)
 
     def _queries(self, column: int, step: int) -> Transfer:
-        """The tiles of the four cores of a column."""
-        q, pieces = self.queries, []
-        for net in range(NETS):
-            head, group, _ = self._work(net, step)
-            start = q.start(*q.place(NETS * group + column)) + head * q.column_step
-            access = Access((PIECES, PIECE_WORDS), (q.piece_step, 1), q.offset // 4 + start)
-            pieces.append(Piece(q.argument, access))
-        return Transfer(f"b{column}", tuple(pieces), token=True)
+        """Those of the two rows of cores of the same half."""
+        first = column // 2 * 2
+        mine = [self._alone(net, column, step) for net in (first, first + 1)]
+        return Transfer(f"b{column}", tuple(mine), token=True)
 
     def _results(self, column: int, j: int, step: int) -> Transfer:
         """The tiles of two cores, piece by piece in turn."""

@@ -26,7 +26,7 @@ from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.aie.asm.values import Value
 from whisper_npu_cli.kernels.exp2 import X0, Exp2
 from whisper_npu_cli.kernels.layout import to_bfloat16
-from whisper_npu_cli.kernels.tile import CHUNK, PIECE, B, Tile
+from whisper_npu_cli.kernels.tile import CHUNK, PIECE, B, Place, Tile
 from whisper_npu_cli.kernels.vectors import ONE, VECTOR, copy, everywhere, lane_mask, split
 
 ROWS, BLOCK_COLUMNS = 4, 8
@@ -129,7 +129,7 @@ def softmax(p: Program, t: Tile) -> None:
     p.set_mode("crSRSSign", 0)
     for _ in range(FILLERS):
         t.b.wait()
-    others = t.place(0)
+    others = t.place(Place.COLUMN)
     with p.loop(t.parameter(Word.GROUPS), pipelined=False):
         chunks = t.parameter(Word.CHUNKS)
         with p.if_zero(others):

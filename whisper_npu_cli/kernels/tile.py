@@ -8,7 +8,9 @@ reaches a core after configuration, and shapes are data (docs/overlay.md).
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
+from enum import IntEnum
 
 from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.aie.asm.values import Value
@@ -26,7 +28,7 @@ PIECE = 2048
 HEADER = OWN + 0x0000
 HEADER_BYTES = 256
 PLACE = OWN + 0x0100
-"""int32[4] of this core: column 0 to 3; core row 0 to 3; row // 2; row % 2 times PIECE."""
+"""int32 words about this core: see Place."""
 WORK = OWN + 0x0140
 """Small tables of an operation, up to OUT."""
 OUT = OWN + 0x1000
@@ -41,6 +43,39 @@ BANKS = {"header": 0, "work": 0, "out": 0, "side": 0, "a": 1, "b": 2, "c": 3}
 LOCKS = {"a_free": 0, "a_full": 1, "b_free": 2, "b_full": 3, "out_free": 4, "out_full": 5}
 """Lock numbers of a core tile; its own core sees them from 48 on."""
 OWN_LOCKS = 48
+
+
+class Place(IntEnum):
+    """Words of PLACE.
+
+    What each core gets for itself alone (queries, residuals) is shared out between both nets: net A
+    carries it to cores whose row and column lie in different halves, net B to the others.
+    """
+
+    COLUMN = 0
+    PAIR = 1
+    """0 in core rows 0 and 1, 1 in rows 2 and 3."""
+    PARITY = 2
+    """Row modulo 2, times PIECE."""
+    ROW = 3
+    ON_A = 4
+    """1 where net A carries what is for this core alone."""
+    PARITY_A = 5
+    """Column modulo 2, times PIECE."""
+    TURN_B = 6
+    """Which of the two chunks of net B is for this core; 2 where none is."""
+    TURN_A = 7
+
+
+def place(column: int, row: int) -> bytes:
+    """The content of PLACE for a core (core rows count from 0)."""
+    on_a = column // 2 != row // 2
+    words = {
+        Place.COLUMN: column, Place.ROW: row, Place.PAIR: row // 2, Place.PARITY: row % 2 * PIECE,
+        Place.ON_A: int(on_a), Place.PARITY_A: column % 2 * PIECE,
+        Place.TURN_B: 2 if on_a else row % 2, Place.TURN_A: column % 2 if on_a else 2,
+    }  # fmt: skip
+    return struct.pack(f"<{len(Place)}i", *(words[w] for w in Place))
 
 
 @dataclass
@@ -121,8 +156,8 @@ class Tile:
         pointer = self.p.pointer("header", HEADER + 4 * number)
         return self.p.lda(pointer[0], to=to if to is not None else self.p.scalar("parameter"))
 
-    def place(self, number: int) -> Value:
-        """Word `number` of PLACE."""
+    def place(self, number: Place) -> Value:
+        """A word of PLACE."""
         return self.p.lda(self.p.pointer("work", PLACE + 4 * number)[0], to=self.p.scalar("place"))
 
     def read_header(self) -> None:

@@ -12,7 +12,6 @@ Nothing here depends on a size: operations describe themselves in the first chun
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
 from enum import IntEnum
 
@@ -36,6 +35,7 @@ from whisper_npu_cli.kernels.tile import (
     B,
     Tile,
     clear_accumulators,
+    place,
 )
 
 STAGED = 4
@@ -57,8 +57,8 @@ def design() -> Design:
         for column in range(COLUMNS):
             core = d.core(column, row, stack=0)
             at = row - CORE_ROWS[0]
-            place = struct.pack("<4i", column, at, at // 2, at % 2 * PIECE)
-            d.buffer("place", core, len(place), PLACE - OWN, place)
+            about = place(column, at)
+            d.buffer("place", core, len(about), PLACE - OWN, about)
             tables = gemm.tables()
             d.buffer("tables", core, len(tables), WORK - OWN, tables)
     for i in range(COLUMNS):
