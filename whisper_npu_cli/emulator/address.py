@@ -6,9 +6,9 @@ facts 4.9 (windows, banks), AM020 chapter 2.
 
 from __future__ import annotations
 
-from whisper_npu_cli.emulator.core_state import DC, DJ, DN, FLAGS, SOUTH, M
+from whisper_npu_cli.emulator.core_state import DC, DJ, DN, SOUTH, M
 from whisper_npu_cli.emulator.handle import Handle, view
-from whisper_npu_cli.emulator.jit import inline, inner
+from whisper_npu_cli.emulator.jit import inline
 from whisper_npu_cli.emulator.numbers import sign_extend
 from whisper_npu_cli.emulator.timing import BANK_BYTES, LOGICAL_BANK_BYTES
 
@@ -73,24 +73,3 @@ def banks(address: int, size: int) -> int:
     if size > BANK_BYTES:
         return sign_extend(3 << (2 * logical), 32)
     return sign_extend(1 << (2 * logical + (address // BANK_BYTES & 1)), 32)
-
-
-@inner
-def step_flags_known(h: Handle, mode: int, step: int) -> bool:
-    """Whether all registers of a 2-D or 3-D modifier were written."""
-    v = view(h)
-    known = _modifier_known(h, step)
-    if mode == POST_3D:
-        outer = step + 4
-        for file in (DN, DJ, DC):
-            known &= v.b[4 * FLAGS + file + outer] != 0
-    return known
-
-
-@inner
-def _modifier_known(h: Handle, number: int) -> bool:
-    v = view(h)
-    known = True
-    for file in (M, DN, DJ, DC):
-        known &= v.b[4 * FLAGS + file + number] != 0
-    return known

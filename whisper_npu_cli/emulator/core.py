@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +59,7 @@ _SENTENCES = {
     m.LOOP_END_SHORT: "ends a loop but is not a full bundle of 16 bytes at a multiple of 16",
     m.BAD_CONTROL_WORD: "has the multiplier control word {value:#x}, whose shape is not modelled",
     m.BAD_SHUFFLE: "has the shuffle mode {value}, which does not exist",
+    m.BAD_ROUNDING: "rounds with the mode {value} of crRnd, which does not exist",
     m.RELEASE_TOO_EARLY: "releases a lock while a store of this core has not reached memory",
 }  # fmt: skip
 
@@ -110,11 +112,11 @@ class Core:
         while True:
             code = run(self._decoded.handle, until)
             if code == UNDECODED:
-                self._decode()
+                self.decode()
             elif code == FAULT:
-                raise EmulationError(self._fault())
+                raise self.fault()
             else:
-                return self._stopped(_REASONS[code])
+                return self.stopped(_REASONS[code])
 
     def resume(self, cycle: int, value: int | npt.NDArray[np.uint32] = 0, ok: bool = True) -> None:
         """Grant the pending request at an array cycle, not before `self.cycle`.
@@ -141,13 +143,15 @@ class Core:
         view.d[s.GRANTED] = 1
         self._pending, self.state = None, "running"
 
-    def _stopped(self, reason: Reason) -> Reason:
+    def stopped(self, reason: Reason) -> Reason:
+        """Note why the core stands still."""
         if reason is not Reason.LIMIT:
             self._pending = None if reason is Reason.DONE else reason
             self.state = "done" if reason is Reason.DONE else "waiting"
         return reason
 
-    def _decode(self) -> None:
+    def decode(self) -> None:
+        """Decode from the next bundle on. Raises EmulationError where that is not possible."""
         try:
             self._decoded.decode_from(self.pc)
         except EmulationError as error:
@@ -158,6 +162,11 @@ class Core:
     @property
     def _view(self) -> s.View:
         return self._decoded.view
+
+    @property
+    def handle(self) -> Any:
+        """The core for compiled functions; it changes when more of the program is decoded."""
+        return self._decoded.handle
 
     @property
     def cycle(self) -> int:
@@ -247,13 +256,14 @@ class Core:
         """Whether all of a register was written."""
         return all(self._view.b[4 * s.FLAGS + flag] for flag in s.flags(register))
 
-    def _fault(self) -> str:
+    def fault(self) -> EmulationError:
+        """What went wrong in the last bundle; the core cannot run on."""
         view = self._view
         value, error = int(view.d[s.ERROR_VALUE]), int(view.d[s.ERROR])
         register = s.name_of_flag(value) if error == m.UNKNOWN_REGISTER else ""
         sentence = _SENTENCES[error].format(value=value, register=register)
         self.state = "fault"
-        return f"{self.name} at {self._place_of_fault()} {sentence}."
+        return EmulationError(f"{self.name} at {self._place_of_fault()} {sentence}.")
 
     def _place_of_fault(self) -> str:
         row = int(self._view.d[s.ERROR_AT])

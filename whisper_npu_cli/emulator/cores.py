@@ -9,20 +9,18 @@ from whisper_npu_cli.aie.facts.tile_registers import register
 from whisper_npu_cli.aie.facts.topology import MEMORY_WINDOWS, Tile, TileKind
 from whisper_npu_cli.emulator.arena import Arena
 from whisper_npu_cli.emulator.fault import EmulationError
-from whisper_npu_cli.emulator.locks import lock_of_core
+from whisper_npu_cli.emulator.pipeline import FAULT, UNDECODED
 from whisper_npu_cli.emulator.reasons import Reason
 from whisper_npu_cli.emulator.state import (
-    CORE_ACQUIRE,
     CORE_BLOCKED,
     CORE_GET,
     CORE_PUT,
-    CORE_RELEASE,
     NEVER,
     OFF,
     READY,
     RING,
-    T_CORE_RUN,
-    T_CORE_STOP,
+    T_CORE_WAIT,
+    T_CORE_WAITED,
     Layout,
     State,
 )
@@ -30,9 +28,6 @@ from whisper_npu_cli.emulator.strict import refuse
 
 if TYPE_CHECKING:
     from whisper_npu_cli.emulator.core import Core
-
-STRETCH = 20_000
-"""Cycles that a core may run without asking for anything before the others get their turn."""
 
 CASCADE_WORDS = 2
 """512-bit words that a cascade link holds (AM020 chapter 4: a two-deep FIFO)."""
@@ -51,7 +46,6 @@ class Cores:
         self.cores: dict[Tile, Core] = {}
         self._enabled: dict[Tile, tuple[bool, bool]] = {}  # enable, reset
         self._pending: dict[Tile, Reason] = {}  # a request that awaits its answer
-        self._locks: dict[tuple[Tile, int], int | None] = {}
         self._cascade: dict[Tile, deque[Any]] = {}  # words on their way to a core
         self.cascade_to: dict[Tile, Tile | None] = {}  # set when routes are made
         self.cascade_from: dict[Tile, Tile | None] = {}
@@ -68,6 +62,7 @@ class Cores:
             self.cores[tile] = Core(
                 f"core ({tile.column},{tile.row})", self._arena, self._windows(tile)
             )
+            self._state.handles[self._layout.core_index[tile]] = self.cores[tile].handle
         return self.cores[tile]
 
     def _windows(self, tile: Tile) -> tuple[int, ...]:
@@ -100,10 +95,10 @@ class Cores:
         if reset:
             core.reset(cycle=cycle)
             self._pending.pop(tile, None)
-            row["phase"], row["path"] = OFF, -1
+            row["phase"], row["path"], row["asked"] = OFF, -1, Reason.LIMIT
         if enable and not reset and row["phase"] == OFF and core.state != "done":
             core.reset(cycle=cycle)
-            row["phase"], row["cycle"] = READY, cycle
+            row["phase"], row["cycle"], row["asked"] = READY, cycle, Reason.LIMIT
             self._state.when[agent] = cycle
         elif not enable or reset:
             row["phase"] = OFF
@@ -123,58 +118,55 @@ class Cores:
 
     # Running -------------------------------------------------------------------------------------
 
-    def step(self, agent: int, until: int) -> None:
-        """Run one core until it asks for something, at most STRETCH cycles and to `until`."""
+    def step(self, agent: int) -> None:
+        """Go on with a core that has asked for something, or answer it when its turn has come."""
         tile = self._layout.cores[agent - len(self._layout.channels)]
         core, row = self.cores[tile], self._state.cores[self._layout.core_index[tile]]
-        pending = self._pending.pop(tile, None)
-        if pending is not None and not self._answer(tile, core, row, agent, pending):
+        pending, since = self._pending.pop(tile, None), core.cycle
+        if pending is None:
+            self._ask(tile, core, row, agent)
+        elif self._answer(tile, core, row, agent, pending):
+            row["asked"] = Reason.LIMIT
+            if core.cycle > since:
+                self._note(since, agent, T_CORE_WAIT, pending)
+                self._note(core.cycle, agent, T_CORE_WAITED, pending)
+
+    def _ask(self, tile: Tile, core: Core, row: Any, agent: int) -> None:
+        """Take up what a core has stopped for."""
+        asked = int(row["asked"])
+        if asked == FAULT:
+            raise core.fault()
+        if asked == UNDECODED:
+            core.decode()
+            self._state.handles[self._layout.core_index[tile]] = core.handle
+            row["asked"] = Reason.LIMIT
             return
-        self._note(core, agent, T_CORE_RUN)
-        reason = core.run(min(until, core.cycle + STRETCH))
-        self._note(core, agent, T_CORE_STOP)
-        cycle = core.cycle
-        self._state.when[agent] = row["cycle"] = row["since"] = cycle
-        row["phase"] = READY
+        reason = core.stopped(Reason(asked))
         if reason is Reason.DONE:
             row["phase"] = OFF
             self._state.when[agent] = NEVER
-        elif reason in (Reason.ACQUIRE, Reason.RELEASE):
-            lock = self._lock(tile, core.lock)
-            if lock is None:
-                raise EmulationError(
-                    f"{core.where()}: core ({tile.column},{tile.row}) names lock {core.lock} of a "
-                    "neighbour that does not exist."
-                )
-            row["lock"], row["value"] = lock, core.value
-            row["phase"] = CORE_ACQUIRE if reason is Reason.ACQUIRE else CORE_RELEASE
-            self._pending[tile] = reason
-        elif reason is Reason.STREAM_READ:
+            return
+        if reason in (Reason.ACQUIRE, Reason.RELEASE):
+            raise EmulationError(
+                f"{core.where()}: core ({tile.column},{tile.row}) names lock {core.lock} of a "
+                "neighbour that does not exist."
+            )
+        self._pending[tile] = reason
+        if reason is Reason.STREAM_READ:
             row["phase"] = CORE_GET
-            self._pending[tile] = reason
         elif reason is Reason.STREAM_WRITE:
             row["phase"], row["word"], row["last"] = CORE_PUT, core.value, core.last
-            self._pending[tile] = reason
-        elif reason is not Reason.LIMIT:
-            self._pending[tile] = reason  # answered at its turn
 
-    def _lock(self, tile: Tile, number: int) -> int | None:
-        """The lock that a core calls `number`, looked up once."""
-        key = tile, number
-        if key not in self._locks:
-            self._locks[key] = lock_of_core(self._layout, tile, number)
-        return self._locks[key]
-
-    def _note(self, core: Core, agent: int, kind: int) -> None:
+    def _note(self, cycle: int, agent: int, kind: int, value: int) -> None:
         if self._state.info[5]:
             row = int(self._state.info[4])
-            self._state.trace[row] = core.cycle, agent, kind, core.pc
+            self._state.trace[row] = cycle, agent, kind, value
             self._state.info[4] = row + 1
 
     def _answer(self, tile: Tile, core: Core, row: Any, agent: int, pending: Reason) -> bool:
         """Resume a core whose request is done; False when it has to wait on."""
         cycle = int(row["cycle"])
-        if pending in (Reason.ACQUIRE, Reason.RELEASE, Reason.STREAM_WRITE):
+        if pending is Reason.STREAM_WRITE:
             core.resume(cycle)
         elif pending is Reason.STREAM_READ:
             core.resume(cycle, int(row["word"]) | int(row["last"]) << 32)

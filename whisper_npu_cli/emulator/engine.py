@@ -2,8 +2,8 @@
 
 Each agent's next action has a cycle (`State.when`). The loop always takes the earliest, the lower
 agent number first. Locks, arbiters and the begin and end of descriptors are handled strictly in
-that order; the words in between move in bursts (transfer.py). Cores run outside: when it is a
-core's turn, the loop comes back with CORE.
+that order; the words in between move in bursts (transfer.py), and cores run from one request to the
+next (turn.py).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from whisper_npu_cli.emulator import strict
 from whisper_npu_cli.emulator.jit import inner, jit
 from whisper_npu_cli.emulator.state import (
     ACQUIRE,
+    AGENT_BITS,
     ARBITRATE,
     BAD_ROUTE,
-    CORE,
     CORE_ACQUIRE,
     CORE_BLOCKED,
     CORE_GET,
@@ -25,6 +25,7 @@ from whisper_npu_cli.emulator.state import (
     CORE_RELEASE,
     FAULT,
     FINISH,
+    GO_ON,
     HEADER_DATA,
     HEADER_OWN,
     IDLE,
@@ -51,6 +52,7 @@ from whisper_npu_cli.emulator.state import (
     WAIT_LOCK,
     WAIT_SPACE,
     State,
+    note,
 )
 from whisper_npu_cli.emulator.timing import BD_SETUP, LOCK_REQUEST
 from whisper_npu_cli.emulator.transfer import (
@@ -63,18 +65,9 @@ from whisper_npu_cli.emulator.transfer import (
     take,
     wake_writer,
 )
+from whisper_npu_cli.emulator.turn import core_turn
 
 NOT_FREE = -2  # of a path
-GO_ON = -1  # what an action returns when the loop need not come back
-
-
-@inner
-def note(s: State, cycle: int, agent: int, kind: int, value: int) -> None:
-    """Add a row to the trace, if there is one."""
-    if s.info[5]:
-        row = s.trace[s.info[4]]
-        row[0], row[1], row[2], row[3] = cycle, agent, kind, value
-        s.info[4] += 1
 
 
 @inner
@@ -447,13 +440,12 @@ def core_block(s: State, agent: int, reason: int) -> int:
 
 
 @inner
-def core_act(s: State, agent: int, cycle: int) -> int:
-    """Answer a core's request for a lock or a stream word; CORE when it is to run."""
+def core_act(s: State, agent: int, cycle: int, until: int) -> int:
+    """Let a core run, or answer its request for a lock or a stream word."""
     core = s.cores[agent - s.channels.shape[0]]
     phase = core["phase"]
     if phase == READY:
-        s.info[0] = agent
-        return CORE
+        return core_turn(s, agent, until)
     if phase == CORE_ACQUIRE:
         if not try_acquire(s, core["lock"], core["value"]):
             note(s, cycle, agent, T_LOCK_WAIT, core["lock"])
@@ -519,16 +511,16 @@ def run(s: State, until: int) -> int:
     """Step until `until` (TIME) or until the caller is needed; see the reasons in state.py."""
     channels, agents = s.channels.shape[0], s.when.shape[0]
     while True:
-        agent, cycle = 0, s.when[0]
-        for a in range(1, agents):
-            if s.when[a] < cycle:
-                agent, cycle = a, s.when[a]
+        earliest = NEVER << AGENT_BITS
+        for a in range(agents):  # one number for cycle and agent: no branches, vector instructions
+            earliest = min(earliest, s.when[a] << AGENT_BITS | a)
+        agent, cycle = earliest & ((1 << AGENT_BITS) - 1), earliest >> AGENT_BITS
         if cycle >= NEVER:
             return NOTHING
         if cycle >= until:
             return TIME
         if s.info[4] > TRACE_ROWS - 8:
             return TRACE_FULL
-        reason = act(s, agent, cycle) if agent < channels else core_act(s, agent, cycle)
+        reason = act(s, agent, cycle) if agent < channels else core_act(s, agent, cycle, until)
         if reason != GO_ON:
             return reason

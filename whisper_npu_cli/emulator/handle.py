@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from whisper_npu_cli.emulator.core_state import View
 from whisper_npu_cli.emulator.jit import COMPILED, inline
 
@@ -30,6 +32,11 @@ def handle_of(view: View) -> Any:
         return view
     blocks = (view.w, view.mw, view.kb, view.u, view.t, view.c, view.a)
     return Handle(*(block.ctypes.data for block in blocks))
+
+
+def new_handles(count: int) -> Any:
+    """Room for the handles of `count` cores: assign to its rows, take out with `handle_at`."""
+    return np.zeros((count, len(Handle._fields)), np.int64) if COMPILED else [None] * count
 
 
 if COMPILED:
@@ -64,7 +71,17 @@ if COMPILED:
             _words(handle.checks), _words(handle.starts),
         )  # fmt: skip
 
+    @inline
+    def handle_at(handles: Any, number: int) -> Any:
+        """One of a number of handles."""
+        row = handles[number]
+        return Handle(row[0], row[1], row[2], row[3], row[4], row[5], row[6])
+
 else:
+
+    def handle_at(handles: Any, number: int) -> Any:
+        """One of a number of handles."""
+        return handles[number]
 
     def view(handle: Any) -> Any:
         """The arrays of a handle."""

@@ -15,7 +15,6 @@ from whisper_npu_cli.emulator.convert import (
 )
 from whisper_npu_cli.emulator.core_state import (
     CR_PACK_SIGN,
-    CR_RND,
     CR_SAT,
     CR_SRS_SIGN,
     CR_UNPACK_SIGN,
@@ -38,6 +37,7 @@ from whisper_npu_cli.emulator.landing import (
     land,
     later,
     new_payload,
+    rounding,
     set_scalar,
     units_known,
 )
@@ -127,7 +127,7 @@ def move(h: Handle, row: int, step: int, latency: int) -> None:
     dst = int(v.u[row + m.DST])
     known = units_known(h, source, size)
     out = land(h, step, latency, dst, size, known, int(v.u[row + m.FORWARDED]))
-    for i in range(size // 2):
+    for i in range(size // 2):  # a mask register is half a unit
         v.d[out // 2 + i] = v.d[source // 2 + i]
 
 
@@ -252,7 +252,7 @@ def issue_conversion(h: Handle, kind: int, row: int, step: int) -> None:
     if kind == m.SRS:
         signed = dynamic_sign(h, sign, CR_SRS_SIGN)
         overflow = shift_round_saturate(
-            h, source, wide, size * 32 // bits, int(v.w[v.u[row + m.B]]), int(v.w[CR_RND]),
+            h, source, wide, size * 32 // bits, int(v.w[v.u[row + m.B]]), rounding(h, row),
             bits, signed, int(v.w[CR_SAT]), out,
         )  # fmt: skip
         if overflow:
@@ -270,7 +270,7 @@ def issue_conversion(h: Handle, kind: int, row: int, step: int) -> None:
     elif kind == m.FLOAT_UP:
         bfloat16_to_float32(h, source, out)
     elif kind == m.FLOAT_DOWN:
-        float32_to_bfloat16(h, source, int(v.w[CR_RND]), out)
+        float32_to_bfloat16(h, source, rounding(h, row), out)
     else:
         floor_to_int32(h, source, sign_extend(int(v.w[v.u[row + m.B]]), 6), out)
 

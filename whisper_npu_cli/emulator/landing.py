@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from whisper_npu_cli.emulator import micro as m
 from whisper_npu_cli.emulator.core_state import (
+    CR_RND,
     ENTRY,
     ERROR,
     ERROR_AT,
@@ -27,7 +28,14 @@ from whisper_npu_cli.emulator.core_state import (
 )
 from whisper_npu_cli.emulator.handle import Handle, view
 from whisper_npu_cli.emulator.jit import inline, inner
-from whisper_npu_cli.emulator.numbers import wrap32
+from whisper_npu_cli.emulator.numbers import (
+    FLOOR,
+    HALF_DOWN,
+    HALF_TO_ODD,
+    SYMMETRIC_CEIL,
+    wrap32,
+)
+from whisper_npu_cli.emulator.vectors import copy_unit
 
 DATA = 8  # word of an entry at which the result begins
 ALL = 15  # every unit of a register is known
@@ -66,6 +74,15 @@ def need(h: Handle, row: int, at: int) -> None:
         fail(h, m.UNKNOWN_REGISTER, row, at)
 
 
+@inner
+def rounding(h: Handle, row: int) -> int:
+    """crRnd; stops where it holds none of the modes."""
+    mode = int(view(h).w[CR_RND])
+    if not (FLOOR <= mode <= SYMMETRIC_CEIL or HALF_DOWN <= mode <= HALF_TO_ODD):
+        fail(h, m.BAD_ROUNDING, row, mode)
+    return mode
+
+
 @inline
 def land(
     h: Handle, step: int, latency: int, dst: int, size: int, known: int, forwarded: int
@@ -98,10 +115,10 @@ def put(h: Handle, entry: int) -> None:
     dst, size = int(v.w[entry]), int(v.w[entry + 1])
     known = int(v.w[entry + 2])
     if dst >= SCALARS:
-        for i in range(size // 2):
-            v.d[dst // 2 + i] = v.d[(entry + DATA) // 2 + i]
-        for i in range(0, size, UNIT):
-            v.b[flag_of(dst + i)] = (known >> (i // UNIT)) & 1
+        flag = flag_of(dst)
+        for unit in range(size // UNIT):
+            copy_unit(h, entry + DATA, dst, unit)
+            v.b[flag + unit] = (known >> unit) & 1
     else:
         for i in range(size):
             v.w[dst + i] = v.w[entry + DATA + i]
@@ -152,9 +169,12 @@ def new_payload(h: Handle) -> int:
 def units_known(h: Handle, at: int, size: int) -> int:
     """A bit for each unit of the register of `size` words at a word."""
     v = view(h)
-    found = 0
-    for i in range(0, size, UNIT):
-        found |= v.b[flag_of(at + i)] << (i // UNIT)
+    flag = flag_of(at)
+    found = int(v.b[flag])
+    if size > UNIT:
+        found |= v.b[flag + 1] << 1
+    if size > 2 * UNIT:
+        found |= v.b[flag + 2] << 2 | v.b[flag + 3] << 3
     return found
 
 

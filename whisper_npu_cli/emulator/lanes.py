@@ -110,6 +110,21 @@ def condition(operation: int, a: int, less: bool) -> bool:
     return a > 0  # NEG_GTZ, ABS_GTZ
 
 
+@inline
+def add_lanes(h: Handle, bits: int, sign: int, a: int, b: int, out: int) -> None:
+    """a + sign * b, in loops that become vector instructions."""
+    v = view(h)
+    if bits == 8:
+        for i in range(64):
+            v.b[4 * out + i] = wrap8(int(v.b[4 * a + i]) + sign * int(v.b[4 * b + i]))
+    elif bits == 16:
+        for i in range(32):
+            v.h[2 * out + i] = wrap16(int(v.h[2 * a + i]) + sign * int(v.h[2 * b + i]))
+    else:
+        for i in range(16):
+            v.w[out + i] = wrap32(int(v.w[a + i]) + sign * int(v.w[b + i]))
+
+
 @inner
 def lanewise(
     h: Handle, operation: int, bits: int, signed: bool, a: int, b: int, chosen: int, out: int
@@ -120,6 +135,9 @@ def lanewise(
     number). For one operand b is ignored.
     """
     found = 0
+    if operation in (ADD, SUB):
+        add_lanes(h, bits, 1 if operation == ADD else -1, a, b, out)
+        return found
     for i in range(VECTOR_BITS // bits):
         x = lane(h, a, bits, signed, i)
         y = lane(h, b, bits, signed, i)

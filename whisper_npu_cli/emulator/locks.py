@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-from whisper_npu_cli.aie.facts.topology import FACTS, LOCK_WINDOWS, Tile, TileKind
+from whisper_npu_cli.aie.facts.topology import FACTS, Tile, TileKind
 from whisper_npu_cli.emulator.state import Layout
-
-
-def lock_of_core(layout: Layout, tile: Tile, number: int) -> int | None:
-    """Index of the lock that a core calls `number`; None where there is no such neighbour."""
-    for (east, north), first in LOCK_WINDOWS.items():
-        if first <= number < first + FACTS[TileKind.CORE].locks:
-            other = Tile(tile.column + east, tile.row + north)
-            if other in layout.lock_base and other.kind is TileKind.CORE:
-                return layout.lock_base[other] + number - first
-    return None
 
 
 def lock_of_dma(layout: Layout, tile: Tile, number: int) -> int | None:

@@ -103,7 +103,7 @@ class Machine:
         while token is None or not self.state.tokens[token]:
             reason = engine.run(self._handle, until)
             if reason == CORE:
-                self.cores.step(int(self.state.info[0]), until)
+                self.cores.step(int(self.state.info[0]))
             elif reason == TOKEN:
                 self._check_token(int(self.state.info[0]))
             elif reason == FAULT:

@@ -30,7 +30,6 @@ from whisper_npu_cli.emulator.core_state import (
     BANKS_LOADS,
     BANKS_STORES,
     CR_PACK_SIGN,
-    CR_RND,
     CR_SAT,
     CR_SRS_SIGN,
     CR_UNPACK_SIGN,
@@ -50,10 +49,12 @@ from whisper_npu_cli.emulator.landing import (
     later,
     need,
     new_payload,
+    rounding,
     set_scalar,
 )
 from whisper_npu_cli.emulator.numbers import wrap8, wrap16
 from whisper_npu_cli.emulator.timing import BANK_CONFLICT
+from whisper_npu_cli.emulator.vectors import load_unit, store_unit
 
 DYNAMIC = 2  # a sign that a control register decides
 STAGE_PART = 6  # cycles by which a byte store comes later; then it reads its data, too
@@ -136,9 +137,7 @@ def load(h: Handle, row: int, step: int) -> None:
         return
     dst, latency = int(v.u[row + m.DST]), int(v.u[row + m.LATENCY])
     if size == 32:
-        out = land(h, step, latency, dst, 8, known_32(h, at), 0) // 2
-        for i in range(4):
-            v.d[out + i] = v.md[at // 8 + i]
+        load_unit(h, at, land(h, step, latency, dst, 8, known_32(h, at), 0))
     elif size == 4:
         out = land(h, step, latency, dst, 1, all_known(h, at, 4), 0)
         set_scalar(h, out, int(v.u[row + m.SIZE]), int(v.mw[at // 4]))
@@ -160,8 +159,7 @@ def store(h: Handle, row: int) -> None:
         return
     source = int(v.u[row + m.A])
     if size == 32:
-        for i in range(4):
-            v.md[at // 8 + i] = v.d[source // 2 + i]
+        store_unit(h, source, at)
         mark(h, at, 32, int(v.b[flag_of(source)]))
     else:
         for i in range(size // 4):
@@ -217,8 +215,7 @@ def fetch(h: Handle, at: int) -> int:
     v = view(h)
     payload = new_payload(h)
     v.w[payload] = ALL * known_32(h, at)
-    for i in range(4):
-        v.d[(payload + DATA) // 2 + i] = v.md[at // 8 + i]
+    load_unit(h, at, payload + DATA)
     return payload
 
 
@@ -267,8 +264,7 @@ def store_pack(h: Handle, row: int) -> None:
 def write_back(h: Handle, at: int, payload: int) -> None:
     """Store the 32 bytes of a payload; its first word says whether they are known."""
     v = view(h)
-    for i in range(4):
-        v.md[at // 8 + i] = v.d[(payload + DATA) // 2 + i]
+    store_unit(h, payload + DATA, at)
     mark(h, at, 32, int(v.w[payload]))
 
 
@@ -285,12 +281,12 @@ def store_converted(h: Handle, kind: int, row: int, step: int) -> None:
     bits, wide = int(v.u[row + m.N1]), int(v.u[row + m.N3])
     v.w[payload] = converted_known(h, source, 8 * wide // bits, 8)
     if kind == m.STORE_FLOAT:
-        float32_to_bfloat16(h, source, int(v.w[CR_RND]), payload + DATA)
+        float32_to_bfloat16(h, source, rounding(h, row), payload + DATA)
     else:
         signed = dynamic_sign(h, int(v.u[row + m.N2]), CR_SRS_SIGN)
         overflow = shift_round_saturate(
             h, source, wide, 256 // bits, int(v.w[v.u[row + m.B]]),
-            int(v.w[CR_RND]), bits, signed, int(v.w[CR_SAT]), payload + DATA,
+            rounding(h, row), bits, signed, int(v.w[CR_SAT]), payload + DATA,
         )  # fmt: skip
         if overflow:
             v.w[SR_SRS_OVERFLOW] = 1

@@ -45,9 +45,9 @@ in bytes, row of the BLOCKING micro-operation or -1, address behind the delay sl
 # ---------------------------------------------------------------- what goes wrong
 (
     FINE, UNKNOWN_REGISTER, UNALIGNED, NO_SUCH_MEMORY, BRANCH_IN_DELAY, LOOP_END_IN_DELAY,
-    LOOP_START_UNALIGNED, LOOP_END_SHORT, BAD_CONTROL_WORD, BAD_SHUFFLE, DOUBLE_WRITE,
-    RELEASE_TOO_EARLY, STREAM_BUSY, BAD_ROUNDING,
-) = range(14)  # fmt: skip
+    LOOP_START_UNALIGNED, LOOP_END_SHORT, BAD_CONTROL_WORD, BAD_SHUFFLE, BAD_ROUNDING,
+    RELEASE_TOO_EARLY,
+) = range(12)  # fmt: skip
 
 # ---------------------------------------------------------------- sub-words
 SIGNED_8, UNSIGNED_8, SIGNED_16, UNSIGNED_16 = 0, 1, 2, 3

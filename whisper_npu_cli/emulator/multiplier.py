@@ -19,6 +19,7 @@ from whisper_npu_cli.emulator.multiply import (
     FORM_PRODUCT,
     FORM_SECOND,
     INT64,
+    SUM,
     ZERO_ACCUMULATOR,
     add_up_float,
     add_up_int32,
@@ -26,12 +27,15 @@ from whisper_npu_cli.emulator.multiply import (
     bit,
     float_products,
     integer_products,
+    plain_form,
     product_known,
     shape_of,
 )
+from whisper_npu_cli.emulator.vectors import add_float, add_int32, round_float
 
 STAGE = 2  # cycles from issue to the stage that reads the accumulators
-CONTROL_WORD, KNOWN = 32, 33  # words of a product, behind its 32 lanes
+CONTROL_WORD, KNOWN, PLAIN = 32, 33, 34  # words of a product, behind its 32 lanes
+"""PLAIN: 1 where product and first accumulator are added up, 2 for the product alone, else 0."""
 
 
 @merged
@@ -41,6 +45,7 @@ def issue_multiply(h: Handle, kind: int, row: int, step: int) -> None:
     product = PRODUCT + ((step + STAGE) & (PRODUCTS - 1)) * PRODUCT_WORDS
     control = int(v.w[v.u[row + m.C]])
     v.w[product + CONTROL_WORD] = control
+    v.w[product + PLAIN] = plain_form(int(v.u[row + m.N1]), control)
     v.w[ACCUMULATE + ((step + STAGE) & (SLOTS - 1))] = row + 1
     if v.u[row + m.N1] & FORM_PRODUCT:
         a, b = int(v.u[row + m.A]), int(v.u[row + m.B])
@@ -60,6 +65,19 @@ def add_up(h: Handle, row: int, step: int) -> None:
     """The accumulator stage of an integer multiplication."""
     v = view(h)
     product = PRODUCT + (step & (PRODUCTS - 1)) * PRODUCT_WORDS
+    if v.w[product + PLAIN] == SUM and shape_of(int(v.w[product + CONTROL_WORD])) & 3 != INT64:
+        first = int(v.u[row + m.N2])
+        known = int(v.w[product + KNOWN]) & units_known(h, first, 32)
+        out = land(h, step, int(v.u[row + m.LATENCY]), int(v.u[row + m.DST]), 32, known, 1)
+        add_int32(h, product, first, out)
+    else:
+        add_up_signed(h, row, step, product)
+
+
+@inner
+def add_up_signed(h: Handle, row: int, step: int, product: int) -> None:
+    """The same with any signs, terms and lanes."""
+    v = view(h)
     control = int(v.w[product + CONTROL_WORD])
     form = int(v.u[row + m.N1])
     first, second = int(v.u[row + m.N2]), int(v.u[row + m.N3])
@@ -71,11 +89,29 @@ def add_up(h: Handle, row: int, step: int) -> None:
         add_up_int32(h, form, control, product, first, second, out)
 
 
-@inner
+@merged
 def add_up_floating(h: Handle, row: int, step: int) -> None:
     """The accumulator stage of a floating-point multiplication."""
     v = view(h)
     product = PRODUCT + (step & (PRODUCTS - 1)) * PRODUCT_WORDS
+    plain, known = int(v.w[product + PLAIN]), int(v.w[product + KNOWN])
+    if plain != 0:
+        first = int(v.u[row + m.N2])
+        if plain == SUM:
+            known &= units_known(h, first, 16)
+        out = land(h, step, int(v.u[row + m.LATENCY]), int(v.u[row + m.DST]), 16, known, 0)
+        if plain == SUM:
+            add_float(h, product, first, out)
+        else:
+            round_float(h, product, out)
+    else:
+        add_up_floating_signed(h, row, step, product)
+
+
+@inner
+def add_up_floating_signed(h: Handle, row: int, step: int, product: int) -> None:
+    """The same with any signs and terms."""
+    v = view(h)
     control = int(v.w[product + CONTROL_WORD])
     form = int(v.u[row + m.N1])
     first, second = int(v.u[row + m.N2]), int(v.u[row + m.N3])

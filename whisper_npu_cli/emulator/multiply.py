@@ -19,6 +19,12 @@ from whisper_npu_cli.emulator.handle import Handle, view
 from whisper_npu_cli.emulator.jit import inline, inner
 from whisper_npu_cli.emulator.landing import ALL, units_known
 from whisper_npu_cli.emulator.numbers import wrap32, wrap64
+from whisper_npu_cli.emulator.vectors import (
+    SMALLEST_NORMAL,
+    dot_bfloat16,
+    dot_int8,
+    lanes_bfloat16,
+)
 
 ZERO_ACCUMULATOR, SHIFT_16, NEGATE_PRODUCT, NEGATE_FIRST, NEGATE_SECOND = 0, 10, 11, 12, 13
 SIGNED_Y, SIGNED_X = 8, 9
@@ -156,44 +162,6 @@ def multiply_int32(h: Handle, depth: int, out: int) -> None:
                 )
 
 
-@inline
-def dot_int8(h: Handle, x: int, y: int) -> int:
-    """Eight products: bytes from x on, every eighth byte from y on (byte indices)."""
-    b = view(h).b
-    total = np.int32(b[x]) * np.int32(b[y])
-    total += np.int32(b[x + 1]) * np.int32(b[y + 8])
-    total += np.int32(b[x + 2]) * np.int32(b[y + 16])
-    total += np.int32(b[x + 3]) * np.int32(b[y + 24])
-    total += np.int32(b[x + 4]) * np.int32(b[y + 32])
-    total += np.int32(b[x + 5]) * np.int32(b[y + 40])
-    total += np.int32(b[x + 6]) * np.int32(b[y + 48])
-    return int(total + np.int32(b[x + 7]) * np.int32(b[y + 56]))
-
-
-@inner
-def multiply_int8(h: Handle, x: int, y: int, out: int) -> None:
-    """4 x 8 times 8 x 8 signed bytes, as multiply_int32 does it; all is read before it is written.
-
-    Written out so that the compiler uses vector instructions.
-    """
-    v = view(h)
-    for row in range(4):
-        first = 4 * x + 8 * row
-        c0, c1 = dot_int8(h, first, 4 * y), dot_int8(h, first, 4 * y + 1)
-        c2, c3 = dot_int8(h, first, 4 * y + 2), dot_int8(h, first, 4 * y + 3)
-        c4, c5 = dot_int8(h, first, 4 * y + 4), dot_int8(h, first, 4 * y + 5)
-        c6, c7 = dot_int8(h, first, 4 * y + 6), dot_int8(h, first, 4 * y + 7)
-        at = out + 8 * row
-        v.w[at] = c0
-        v.w[at + 1] = c1
-        v.w[at + 2] = c2
-        v.w[at + 3] = c3
-        v.w[at + 4] = c4
-        v.w[at + 5] = c5
-        v.w[at + 6] = c6
-        v.w[at + 7] = c7
-
-
 @inner
 def multiply_int64(
     h: Handle, rows: int, depth: int, columns: int, x_signed: bool, out: int
@@ -239,7 +207,7 @@ def integer_products(h: Handle, control: int, x: int, y: int, out: int) -> int:
     if kind < 0 or mode == FLOAT32 or control >> 16 != 0:
         return -1
     if shape == SHAPE_INT8 and control >> SIGNED_Y & 3 == 3:
-        multiply_int8(h, x, y, out)
+        dot_int8(h, x, y, out)
         return 256
     x_count = rows * depth
     y_count = depth * columns if kind == MATRIX else x_count
@@ -262,10 +230,6 @@ def add_up_int32(
     v = view(h)
     p, first, second = signs(form, control)
     shift = 16 if bit(control, SHIFT_16) else 0
-    if p == 1 and first == 1 and second == 0 and shift == 0:
-        for i in range(32):
-            v.w[out + i] = np.int32(wrap32(int(v.w[product + i]) + int(v.w[a + i])))
-        return
     for i in range(32):
         total = p * int(v.w[product + i]) if p != 0 else 0
         if first != 0:
@@ -307,6 +271,18 @@ def signs(form: int, control: int) -> tuple[int, int, int]:
     return product, first, second
 
 
+NOT_PLAIN, SUM, PRODUCT_ALONE = 0, 1, 2
+
+
+@inline
+def plain_form(form: int, control: int) -> int:
+    """SUM of product and first accumulator as they are, PRODUCT_ALONE, or NOT_PLAIN."""
+    product, first, second = signs(form, control)
+    if product != 1 or first < 0 or second != 0 or bit(control, SHIFT_16):
+        return NOT_PLAIN
+    return SUM if first == 1 else PRODUCT_ALONE
+
+
 @inline
 def flushed(value: float) -> float:
     """A float32 value, zero for a denormal one."""
@@ -315,57 +291,17 @@ def flushed(value: float) -> float:
     return value
 
 
-SMALLEST_NORMAL = 2.0**-126
-
-
-@inline
-def normal(pattern: int) -> int:
-    """The 16 bits of a bfloat16, 0 for a denormal one."""
-    return pattern & 0xFFFF if pattern & 0x7F80 != 0 else 0
-
-
-@inline
-def dot_float(h: Handle, x: int, y: int) -> float:
-    """Eight products added up in order: from x on, and every fourth from y on.
-
-    In double precision; numba's float() would leave float32 as it is.
-    """
-    f = view(h).f
-    total = np.float64(f[x]) * np.float64(f[y])
-    total += np.float64(f[x + 1]) * np.float64(f[y + 4])
-    total += np.float64(f[x + 2]) * np.float64(f[y + 8])
-    total += np.float64(f[x + 3]) * np.float64(f[y + 12])
-    total += np.float64(f[x + 4]) * np.float64(f[y + 16])
-    total += np.float64(f[x + 5]) * np.float64(f[y + 20])
-    total += np.float64(f[x + 6]) * np.float64(f[y + 24])
-    return total + np.float64(f[x + 7]) * np.float64(f[y + 28])
-
-
 @inner
 def float_products(h: Handle, control: int, x: int, y: int, out: int) -> int:
     """16 sums of products of bfloat16 as float64 at word `out`; multiplications done, or -1."""
-    v = view(h)
     shape = shape_of(control)
     kind = int(SHAPES[shape, 0])
     if kind < 0 or shape & 3 != FLOAT32 or control >> 16 != 0:
         return -1
-    for i in range(32):
-        v.w[WIDE + i] = wrap32(normal(int(v.h[2 * x + i])) << 16)
-        v.w[WIDE + 128 + i] = wrap32(normal(int(v.h[2 * y + i])) << 16)
     if kind == ELEMENTWISE:
-        for i in range(16):
-            low = np.float64(v.f[WIDE + i]) * np.float64(v.f[WIDE + 128 + i])
-            high = np.float64(v.f[WIDE + 16 + i]) * np.float64(v.f[WIDE + 144 + i])
-            v.g[out // 2 + i] = low + high
+        lanes_bfloat16(h, x, y, out)
         return 32
-    for row in range(4):
-        first, at = WIDE + 8 * row, out // 2 + 4 * row
-        c0, c1 = dot_float(h, first, WIDE + 128), dot_float(h, first, WIDE + 129)
-        c2, c3 = dot_float(h, first, WIDE + 130), dot_float(h, first, WIDE + 131)
-        v.g[at] = c0
-        v.g[at + 1] = c1
-        v.g[at + 2] = c2
-        v.g[at + 3] = c3
+    dot_bfloat16(h, x, y, out)
     return 128
 
 

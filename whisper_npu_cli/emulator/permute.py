@@ -11,9 +11,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from whisper_npu_cli.emulator.core_state import WIDE
 from whisper_npu_cli.emulator.handle import Handle, view
-from whisper_npu_cli.emulator.jit import inner
+from whisper_npu_cli.emulator.jit import inline, inner
 from whisper_npu_cli.emulator.lanes import lane, set_lane
+from whisper_npu_cli.emulator.numbers import wrap64
+from whisper_npu_cli.emulator.vectors import copy_unit
 
 FLIP = 38  # T16_1x2_flip: swaps the 16-bit halves of each word
 
@@ -97,28 +100,30 @@ UNITS = np.array(
 """For each half of each mode's result a bit for each 256 bits of the operands that it needs."""
 
 
+@inline
+def in_a_row(h: Handle, a: int, b: int) -> None:
+    """Put the vectors at words a and b one behind the other to WIDE."""
+    for unit in range(2):
+        copy_unit(h, a, WIDE, unit)
+        copy_unit(h, b, WIDE + 16, unit)
+
+
 @inner
 def shuffle(h: Handle, mode: int, a: int, b: int, out: int) -> None:
     """Put the bytes of the vectors at words a and b in the order of a mode at word out."""
     v = view(h)
+    in_a_row(h, a, b)
     for i in range(64):
-        source = int(SOURCES[64 * mode + i])
-        if source < 64:
-            v.b[4 * out + i] = v.b[4 * a + source]
-        else:
-            v.b[4 * out + i] = v.b[4 * b + source - 64]
+        v.b[4 * out + i] = v.b[4 * WIDE + int(SOURCES[64 * mode + i])]
 
 
 @inner
 def shift_bytes(h: Handle, a: int, b: int, by: int, out: int) -> None:
     """64 bytes from byte `by` on of the vectors a and b one after the other; by 0 .. 63."""
     v = view(h)
+    in_a_row(h, a, b)
     for i in range(64):
-        source = i + by
-        if source < 64:
-            v.b[4 * out + i] = v.b[4 * a + source]
-        else:
-            v.b[4 * out + i] = v.b[4 * b + source - 64]
+        v.b[4 * out + i] = v.b[4 * WIDE + by + i]
 
 
 @inner
@@ -165,6 +170,14 @@ def extract(h: Handle, bits: int, signed: bool, a: int, index: int, out: int) ->
 def broadcast(h: Handle, bits: int, source: int, out: int) -> None:
     """The lane that begins at a byte of the state, in all lanes."""
     v = view(h)
-    size = bits // 8
-    for i in range(64):
-        v.b[4 * out + i] = v.b[source + i % size]
+    if bits == 8:
+        pattern = (int(v.b[source]) & 0xFF) * 0x0101010101010101
+    elif bits == 16:
+        pattern = (int(v.h[source // 2]) & 0xFFFF) * 0x0001000100010001
+    elif bits == 32:
+        pattern = (int(v.w[source // 4]) & 0xFFFFFFFF) * 0x0000000100000001
+    else:
+        low, high = int(v.w[source // 4]), int(v.w[source // 4 + 1])
+        pattern = low & 0xFFFFFFFF | high << 32
+    for i in range(8):
+        v.d[out // 2 + i] = wrap64(pattern)

@@ -19,6 +19,7 @@ from whisper_npu_cli.aie.facts.topology import (
     COLUMNS,
     FACTS,
     FIRST_CORE_ROW,
+    LOCK_WINDOWS,
     MEM_ROW,
     ROWS,
     TASK_QUEUE,
@@ -26,9 +27,11 @@ from whisper_npu_cli.aie.facts.topology import (
     Tile,
     TileKind,
 )
-from whisper_npu_cli.emulator.jit import COMPILED, jit
+from whisper_npu_cli.emulator.handle import new_handles
+from whisper_npu_cli.emulator.jit import COMPILED, inner, jit
 
-NEVER = 1 << 62
+NEVER = 1 << 52
+AGENT_BITS = 10  # of an agent number
 UNBOUNDED = 1 << 40  # extent of a dimension without a wrap
 RING = 128  # slots of a stream FIFO, a power of two; its capacity in use is smaller
 MAX_BDS = 48  # of any tile
@@ -47,10 +50,12 @@ OFF, READY, CORE_ACQUIRE, CORE_RELEASE, CORE_GET, CORE_PUT, CORE_BLOCKED = range
 
 # Why the step loop came back
 TIME, NOTHING, CORE, TOKEN, FAULT, TRACE_FULL = range(6)
+GO_ON = -1  # what an action returns when the loop need not come back
 
 # Kinds of trace rows: (cycle, agent, kind, value)
 T_BD_START, T_BD_END, T_LOCK_WAIT, T_LOCK_TAKEN, T_LOCK_FREED, T_TASK_END = range(6)
 T_CORE_RUN, T_CORE_STOP = 6, 7  # value: the program counter
+T_CORE_WAIT, T_CORE_WAITED = 8, 9  # value: the Reason; waits for locks have kinds of their own
 
 
 def _record(names: str) -> np.dtype[Any]:
@@ -81,7 +86,7 @@ BD = _record(
 )
 FIFO = _record("head tail capacity reader writer")  # 1: the reader waits; agent of a waiting writer
 PATH = _record("count arbiters")
-WAITER = _record("phase lock value word last cycle since path stall_lock stall_stream fault")
+WAITER = _record("phase asked lock value word last cycle since path stall_lock stall_stream fault")
 
 Array = NDArray[Any]
 
@@ -95,11 +100,15 @@ class State(NamedTuple):
     bds: Array  # BD [tiles * MAX_BDS]
     locks: Array  # [locks]
     cores: Array  # WAITER [cores]
+    handles: Any  # of cores, see handle.py
+    core_locks: Array  # [cores, 64]: lock by the number that a core gives it, -1 none
     fifos: Array  # FIFO [agents]: what arrives at an S2MM channel or at a core
     fifo_word: Array  # uint32 [agents, RING]
     fifo_last: Array  # uint8
     fifo_time: Array  # int64, cycle from which the word can be taken
     fifo_freed: Array  # int64, cycle at which the slot was freed
+    burst_word: Array  # uint32 [RING]: words on their way from one place to another
+    burst_time: Array  # int64 [RING]: when they left
     route: Array  # [agents, PACKET_IDS]: path of a source by packet id, -1 none
     packets: Array  # uint8 [agents]: the source's path depends on a header word
     paths: Array  # PATH [paths]
@@ -144,6 +153,15 @@ def refer(state: State) -> Any:
     return _refer(*state) if COMPILED else state
 
 
+@inner
+def note(s: State, cycle: int, agent: int, kind: int, value: int) -> None:
+    """Add a row to the trace, if there is one."""
+    if s.info[5]:
+        row = s.trace[s.info[4]]
+        row[0], row[1], row[2], row[3] = cycle, agent, kind, value
+        s.info[4] += 1
+
+
 class Layout:
     """Numbers of tiles, channels, cores, locks, and places in the arena, for `columns` columns."""
 
@@ -173,6 +191,15 @@ class Layout:
         for c in range(columns):
             self.memory_base[Tile(c, MEM_ROW)] = start + c * mem_bytes
         self.arena_bytes = start + columns * mem_bytes
+
+    def core_locks(self, tile: Tile) -> list[int]:
+        """Index of the lock for each number that a core may use; -1 where there is no neighbour."""
+        locks = []
+        for east, north in sorted(LOCK_WINDOWS, key=LOCK_WINDOWS.__getitem__):
+            base = self.lock_base.get(Tile(tile.column + east, tile.row + north), -1)
+            there = base >= 0 and tile.row + north >= FIRST_CORE_ROW
+            locks += [base + n if there else -1 for n in range(FACTS[TileKind.CORE].locks)]
+        return locks
 
     @property
     def agents(self) -> int:
@@ -209,11 +236,15 @@ def allocate(layout: Layout, words: Array, known: Array, host: Array) -> State:
         bds=np.zeros(tiles * MAX_BDS, BD),
         locks=np.zeros(layout.lock_count, np.int64),
         cores=np.zeros(len(layout.cores), WAITER),
+        handles=new_handles(len(layout.cores)),
+        core_locks=np.array([layout.core_locks(tile) for tile in layout.cores]),
         fifos=np.zeros(agents, FIFO),
         fifo_word=np.zeros((agents, RING), np.uint32),
         fifo_last=np.zeros((agents, RING), np.uint8),
         fifo_time=np.zeros((agents, RING), np.int64),
         fifo_freed=np.zeros((agents, RING), np.int64),
+        burst_word=np.zeros(RING, np.uint32),
+        burst_time=np.zeros(RING, np.int64),
         route=np.full((agents, PACKET_IDS), -1, np.int64),
         packets=np.zeros(agents, np.uint8),
         paths=np.zeros(1, PATH),

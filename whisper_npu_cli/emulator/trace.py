@@ -7,11 +7,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from whisper_npu_cli.emulator.reasons import Reason
 from whisper_npu_cli.emulator.state import (
     T_BD_END,
     T_BD_START,
     T_CORE_RUN,
     T_CORE_STOP,
+    T_CORE_WAIT,
+    T_CORE_WAITED,
     T_LOCK_FREED,
     T_LOCK_TAKEN,
     T_LOCK_WAIT,
@@ -23,7 +26,11 @@ CYCLES_A_MICROSECOND = 1028
 """Array clock of 1.028 GHz (timing.CLOCK_HZ); the format counts microseconds."""
 
 OF_LOCKS = (T_LOCK_WAIT, T_LOCK_TAKEN, T_LOCK_FREED)
-BEGINNINGS = {T_BD_START: "BD {}", T_LOCK_WAIT: "wait for {lock}", T_CORE_RUN: "run"}
+BEGINNINGS = {
+    T_BD_START: "BD {}", T_LOCK_WAIT: "wait for {lock}", T_CORE_RUN: "run",
+    T_CORE_WAIT: "wait for {reason}",
+}  # fmt: skip
+ENDS = (T_BD_END, T_CORE_STOP, T_CORE_WAITED)
 MARKS = {T_LOCK_TAKEN: "take {lock}", T_LOCK_FREED: "release {lock}", T_TASK_END: "task {} done"}
 
 
@@ -40,8 +47,10 @@ class Trace:
         for cycle, agent, kind, value in rows.tolist():
             self._names.setdefault(agent, (agent_row(layout, agent), layout.agent_name(agent)))
             lock = layout.lock_name(value) if kind in OF_LOCKS else ""
+            reason = Reason(value).name.lower().replace("_", " ") if kind == T_CORE_WAIT else ""
             if kind in BEGINNINGS:
-                self._event(cycle, agent, "B", BEGINNINGS[kind].format(value, lock=lock), value)
+                name = BEGINNINGS[kind].format(value, lock=lock, reason=reason)
+                self._event(cycle, agent, "B", name, value)
                 if kind == T_LOCK_WAIT:
                     self._waiting.add(agent)
             elif kind in MARKS:
@@ -49,7 +58,7 @@ class Trace:
                     self._waiting.remove(agent)
                     self._event(cycle, agent, "E", "", value)
                 self._event(cycle, agent, "i", MARKS[kind].format(value, lock=lock), value)
-            elif kind in (T_BD_END, T_CORE_STOP):
+            elif kind in ENDS:
                 self._event(cycle, agent, "E", "", value)
 
     def _event(self, cycle: int, agent: int, phase: str, name: str, value: int) -> None:

@@ -135,10 +135,15 @@ def cycle_of_next(channel: Any) -> int:
 
 
 @inner
+def is_data(channel: Any) -> bool:
+    """Whether the channel's place is in memory; else it is padding."""
+    return channel["inside"] and 0 <= channel["p0"] - channel["b0"] < channel["w0"]
+
+
+@inner
 def fetch(s: State, channel: Any) -> tuple[int, bool]:
     """The word at the channel's place, and whether it was ever written."""
-    offset = channel["p0"] - channel["b0"]
-    if not channel["inside"] or offset < 0 or offset >= channel["w0"]:
+    if not is_data(channel):
         return 0, True
     at = channel["row"] + channel["p0"] * channel["s0"]
     if channel["host"]:
@@ -147,11 +152,22 @@ def fetch(s: State, channel: Any) -> tuple[int, bool]:
 
 
 @inner
-def step(channel: Any) -> None:
-    """Go to the next place of the access pattern."""
-    channel["left"] -= 1
-    channel["words"] += 1
-    channel["p0"] += 1
+def alike(channel: Any) -> int:
+    """How many words from the channel's place to the end of the row are all data or all padding."""
+    first, last = channel["b0"], channel["b0"] + channel["w0"]
+    if channel["inside"] and channel["p0"] < first:
+        return int(first - channel["p0"])
+    if channel["inside"] and channel["p0"] < last:
+        return int(last - channel["p0"])
+    return int(last + channel["e0"] - channel["p0"])
+
+
+@inner
+def step(channel: Any, count: int) -> None:
+    """Go on in the access pattern by words of one row."""
+    channel["left"] -= count
+    channel["words"] += count
+    channel["p0"] += count
     if channel["p0"] == channel["b0"] + channel["w0"] + channel["e0"]:
         next_row(channel)
 
@@ -166,24 +182,92 @@ def send(s: State, agent: int) -> int:
     path = channel["path"]
     free = room(s, agent, path)
     if free and channel["heading"] == HEADER_OWN:
-        cycle = push(s, path, channel["header"], cycle_of_next(channel), 0, True)
-        channel["clock"] = cycle
+        channel["clock"] = push(s, path, channel["header"], cycle_of_next(channel), 0, True)
         channel["heading"] = NO_HEADER
         free -= 1
     count = min(free, channel["left"])
-    for _ in range(count):
+    if count and channel["heading"] == HEADER_DATA:
         word, written = fetch(s, channel)
         if not written:
             return int(channel["row"] + channel["p0"] * channel["s0"]) + 1
-        earliest = cycle_of_next(channel)
         last = channel["left"] == 1 and channel["tlast"]
-        header = channel["heading"] == HEADER_DATA
+        earliest = cycle_of_next(channel)
+        channel["clock"] = push(s, path, word, earliest, last, True)
+        channel["stall_stream"] += channel["clock"] - earliest
         channel["heading"] = NO_HEADER
-        cycle = push(s, path, word, earliest, last, header)
-        channel["stall_stream"] += cycle - earliest
-        channel["clock"] = cycle
-        step(channel)
+        step(channel, 1)
+        count -= 1
+    while count > 0:
+        wanted = min(count, alike(channel))
+        found = read(s, channel, wanted)
+        depart(s, channel, path, found)
+        if found < wanted:
+            return int(channel["row"] + channel["p0"] * channel["s0"]) + 1
+        count -= found
     return 0
+
+
+@inner
+def read(s: State, channel: Any, count: int) -> int:
+    """Put words of one row into `burst_word`; how many, up to one that was never written."""
+    burst, step0 = s.burst_word, channel["s0"]
+    at = channel["row"] + channel["p0"] * step0
+    if not is_data(channel):
+        burst[:count] = 0
+    elif channel["host"]:
+        host = s.host
+        for i in range(count):
+            burst[i] = host[at + i * step0]
+    else:
+        words, known = s.words, s.known
+        for i in range(count):
+            if known[at + i * step0] != WRITTEN:
+                return i
+            burst[i] = words[at + i * step0]
+    return count
+
+
+@inner
+def depart(s: State, channel: Any, path: int, count: int) -> None:
+    """Put the words of `burst_word` on a path that has room, each in its cycle."""
+    if count == 0:
+        return
+    times, freed = s.burst_time, s.fifo_freed
+    times[:count] = 0
+    for d in range(s.paths[path]["count"]):
+        to = s.path_to[path, d]
+        before = s.fifos[to]["head"] - s.fifos[to]["capacity"]  # whose place the first word takes
+        for i in range(max(0, -before), count):
+            times[i] = max(times[i], freed[to, (before + i) & (RING - 1)])
+    clock, stalled = channel["clock"], 0
+    for i in range(count):
+        channel["clock"] = clock
+        earliest = cycle_of_next(channel)
+        clock = max(earliest, times[i])
+        stalled += clock - earliest
+        times[i] = clock
+    channel["clock"] = clock
+    channel["stall_stream"] += stalled
+    last = 1 if channel["left"] == count and channel["tlast"] else 0
+    for d in range(s.paths[path]["count"]):
+        arrive(s, s.path_to[path, d], s.path_latency[path, d], count, last)
+    step(channel, count)
+
+
+@inner
+def arrive(s: State, to: int, latency: int, count: int, last: int) -> None:
+    """Put the words of `burst_word` into the FIFO of a destination."""
+    fifo, word, time, is_last = s.fifos[to], s.fifo_word, s.fifo_time, s.fifo_last
+    words, times, head = s.burst_word, s.burst_time, fifo["head"]
+    for i in range(count):
+        slot = (head + i) & (RING - 1)
+        word[to, slot] = words[i]
+        time[to, slot] = times[i] + latency
+        is_last[to, slot] = 0
+    fifo["head"] = head + count
+    is_last[to, (head + count - 1) & (RING - 1)] = last
+    if fifo["reader"]:
+        wake_reader(s, to)
 
 
 @inner
@@ -202,20 +286,47 @@ def receive(s: State, agent: int) -> None:
     """Move words from the stream to memory until the descriptor ends or no word is left."""
     channel, fifo = s.channels[agent], s.fifos[agent]
     count = min(channel["left"], fifo["head"] - fifo["tail"])
-    first = 0
-    for i in range(count):
-        earliest = channel["clock"] + 1
-        word, _, cycle = take(s, agent, earliest)
-        if i == 0:
-            first = cycle
-        channel["stall_stream"] += cycle - earliest
-        channel["clock"] = cycle
-        at = channel["row"] + channel["p0"] * channel["s0"]
-        if channel["host"]:
-            s.host[at] = word
-        else:
-            s.words[at] = word
-            s.known[at] = WRITTEN
-        step(channel)
-    if count and fifo["writer"] >= 0:
+    if count <= 0:
+        return
+    first = max(channel["clock"] + 1, s.fifo_time[agent, fifo["tail"] & (RING - 1)])
+    while count > 0:
+        wanted = min(count, alike(channel))
+        unload(s, agent, wanted)
+        write(s, channel, wanted)
+        step(channel, wanted)
+        count -= wanted
+    if fifo["writer"] >= 0:
         wake_writer(s, agent, first)
+
+
+@inner
+def unload(s: State, agent: int, count: int) -> None:
+    """Take words from a channel's FIFO into `burst_word`."""
+    channel, fifo = s.channels[agent], s.fifos[agent]
+    burst, word, time, freed = s.burst_word, s.fifo_word, s.fifo_time, s.fifo_freed
+    clock, tail, stalled = channel["clock"], fifo["tail"], 0
+    for i in range(count):
+        slot = (tail + i) & (RING - 1)
+        stalled += max(0, time[agent, slot] - clock - 1)
+        clock = max(clock + 1, time[agent, slot])
+        freed[agent, slot] = clock
+        burst[i] = word[agent, slot]
+    fifo["tail"] = tail + count
+    channel["clock"] = clock
+    channel["stall_stream"] += stalled
+
+
+@inner
+def write(s: State, channel: Any, count: int) -> None:
+    """Put the words of `burst_word` into a row of memory."""
+    burst, step0 = s.burst_word, channel["s0"]
+    at = channel["row"] + channel["p0"] * step0
+    if channel["host"]:
+        host = s.host
+        for i in range(count):
+            host[at + i * step0] = burst[i]
+    else:
+        words, known = s.words, s.known
+        for i in range(count):
+            words[at + i * step0] = burst[i]
+            known[at + i * step0] = WRITTEN

@@ -129,7 +129,7 @@ def _keys(p: Program, t: Tile, half: Value, first: Value, remaining: Value, matr
         look = p.or_(p.or_(_over(p, peak), tail), first)
         with p.if_nonzero(look):
             peak = _scan(p, half, remaining)
-            with p.if_nonzero(p.or_(_over(p, peak), first)):
+            with p.if_nonzero(p.or_(_over(p, peak), p.and_(first, _under(p)))):
                 _rebase(p, first, again)
                 p.add(tries, -1, to=tries)
                 with p.if_zero(tries):
@@ -141,6 +141,15 @@ def _keys(p: Program, t: Tile, half: Value, first: Value, remaining: Value, matr
 def _over(p: Program, peak: Value) -> Value:
     """Not zero where a P (bf16 patterns) is too large."""
     return p.vge_d16(peak, p.vbcst_16(p.const(128 * (127 + HIGHEST + 1))))
+
+
+def _under(p: Program) -> Value:
+    """1 where the largest P of a query may be too small: that of some of its keys is; else 0."""
+    least, largest = p.vbcst_16(p.const(0x7F00)), p.pointer("work", SPARE)
+    with p.loop(TILES):
+        p.vmin_ge_d16(least, p.load_x(largest), to=[least, p.scalar("compared")])
+    low = p.vlt_d16(least, p.vbcst_16(p.const(128 * (127 + LOWEST))))
+    return p.xor(p.eqz(low), p.const(1))
 
 
 # ------------------------------------------------------------------------------ scores

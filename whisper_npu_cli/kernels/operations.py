@@ -141,14 +141,8 @@ class Gemm:
         if not self.shared:
             found += self._left()
         for panel in range(self.panels):
-            found += self._results(panel)
-            if self.residual is None:
-                found += self._right(panel)
-                continue
-            for number in range(self.left.passes):
-                if self.shared:
-                    found += self._left_and_residual(self.residual, panel, number)
-                found += self._right_and_residual(self.residual, panel, number)
+            passes = self._right(panel)
+            found += [*passes[0], *self._results(panel), *itertools.chain(*passes[1:])]
         return found
 
     def _weights(self, column: int, start: int, size: int) -> Piece:
@@ -173,10 +167,18 @@ class Gemm:
             found.append(Transfer(f"a{net}", pieces, self.panels))
         return found
 
-    def _right(self, panel: int) -> list[Transfer]:
+    def _right(self, panel: int) -> list[list[Transfer]]:
+        """The operands of a panel, except for what `_left` has; pass by pass with a residual."""
+        residual = self.residual
+        if residual is not None:
+            return [
+                (self._left_and_residual(residual, panel, number) if self.shared else [])
+                + self._right_and_residual(residual, panel, number)
+                for number in range(self.left.passes)
+            ]
+        weights = [self._panel(c, panel) for c in range(NETS)]
         return [
-            Transfer(f"b{c}", (self._panel(c, panel),), self.left.passes, token=True)
-            for c in range(NETS)
+            [Transfer(f"b{c}", (w,), self.left.passes, token=True) for c, w in enumerate(weights)]
         ]
 
     def _left_and_residual(self, residual: Activations, panel: int, number: int) -> list[Transfer]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from board import CORE, MEM, MM2S, S2MM, SHIM, Board
@@ -9,6 +11,7 @@ from board import CORE, MEM, MM2S, S2MM, SHIM, Board
 from whisper_npu_cli.aie.asm.assemble import assemble, parse
 from whisper_npu_cli.aie.facts.topology import Tile
 from whisper_npu_cli.emulator.fault import EmulationError
+from whisper_npu_cli.emulator.trace import Trace
 
 UPPER = Tile(0, 3)
 NOPS = "nop\n" * 6
@@ -155,12 +158,23 @@ def test_a_cascade_between_two_cores():
     store = f"movxm p0, #0x70000\n{NOPS}vst wl0, [p0, #0]\nvst wh0, [p0, #32]\ndone\n"
     program(board, UPPER, load + "vmov MCD, x0\n" + NOPS + "done\n")
     program(board, CORE, "nop\n" + "vmov x0, SCD\n" + store)
-    machine = board.machine()
+    machine = board.machine(trace=Trace())
     machine.run(1000)
     base = machine.layout.memory_base[CORE] // 4
     found = machine.arena.bytes.view(np.uint32)[base : base + 16]
     assert found.tolist() == list(range(100, 116))
     assert {core.state for core in machine.cores.cores.values()} == {"done"}
+    assert waited(machine, CORE) == machine.cores.cores[CORE].stats["cascade"] > 0
+
+
+def waited(machine, tile):
+    """Cycles that a core waits for cascade words, from the trace."""
+    machine.drain_trace()
+    agent = machine.layout.core_agent(tile)
+    rows = [e for e in json.loads(machine.trace.text())["traceEvents"] if e["tid"] == agent]
+    begins = [n for n, event in enumerate(rows) if event.get("name") == "wait for cascade read"]
+    assert all(rows[n + 1]["ph"] == "E" for n in begins)
+    return sum(rows[n + 1]["args"]["cycle"] - rows[n]["args"]["cycle"] for n in begins)
 
 
 def test_a_core_that_waits_for_ever_is_named_with_its_place():

@@ -203,6 +203,7 @@ def test_a_run_can_be_cut_anywhere() -> None:
         ("j #64\nj #64\n" + "nop\n" * 40, "delay slots"),
         ("movxm r0, #0x7e\nvmul cm0, x0, x3, r0", "control word"),
         ("movx r0, #48\nvshuffle x1, x0, x3, r0", "shuffle mode 48"),
+        ("mov crRnd, #4\nvsrs.s16.s32 wl0, bml0, s0", "mode 4 of crRnd"),
         ("st.s8 r3, [p0, #0]\nmovx r1, #1\nrel #48, r1", "store"),
         ("vldb.sparse.pop.8 qwl0, [p0]", "not modelled"),
         ("movxm p7, #0x3ffe\nj p7\n" + "nop\n" * 6, "cut off|outside|0x3ffe"),
