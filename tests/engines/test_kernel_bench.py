@@ -37,7 +37,7 @@ def test_costs_of_small_kernels(device: Device, case: Case) -> None:
     cost, work = run(device, case), case.work()
     assert cost.correlation >= 0.9999
     assert work.least < cost.cycles <= cost.launch_cycles - launch.LAUNCH - launch.FIRST_SYNC
-    assert cost.bytes >= work.inputs.size + work.written
+    assert cost.bytes >= work.inputs.size + work.size
 
 
 def test_a_wrong_result_shows(device: Device) -> None:

@@ -33,7 +33,7 @@ from whisper_npu_cli.npu.job import Job
 
 CLOCK = 1e9
 """Cycles a second, where a device tells seconds only."""
-RUNS = 9
+RUNS = 31
 """Of a launch, where it is measured: the median counts."""
 LAYERS_RUN = 3
 PAGE = 4096

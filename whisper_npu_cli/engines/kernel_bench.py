@@ -1,6 +1,6 @@
 """What single kernels cost on a device, and how close they come to float64.
 
-Each is launched once, then twice in one launch, with results in two buffers so that nothing depends
+Each is launched once, then twice in one launch, with results in two places so that nothing depends
 on the first. The difference is what one more costs: launching is in both and cancels, and so does
 dispatch, as far as it can be hidden behind the work of the cores.
 """
@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from whisper_npu_cli.engines.encoder_bench import CLOCK, cycles_of
+from whisper_npu_cli.engines.encoder_bench import CLOCK, PAGE, cycles_of
 from whisper_npu_cli.engines.kernel_cases import (
     CASES,
     INPUTS,
-    RESULT,
-    SECOND_RESULT,
+    RESULTS,
     WEIGHTS,
     Case,
     Exact,
@@ -79,25 +78,26 @@ def measure(
 def run(device: Device, case: Case) -> Cost:
     """A case on an open device. Raises DeviceError."""
     context, streams, work = device.context(case.overlay), _streams(case.overlay), case.work()
-    buffers = [context.buffer(given.size, n) for n, given in enumerate((work.inputs, work.weights))]
-    buffers += [context.buffer(work.size, n) for n in (RESULT, SECOND_RESULT)]
+    places = [0, -(-(work.size + work.room) // PAGE) * PAGE]
+    sizes = work.inputs.size, work.weights.size, 2 * places[1]
+    buffers = [context.buffer(size, argument) for argument, size in enumerate(sizes)]
     buffers[INPUTS].write(work.inputs.data)
     buffers[WEIGHTS].write(work.weights.data)
+    parts = [buffers[RESULTS].part(place, work.size) for place in places]
 
-    def cycles(*results: int) -> int:
-        stream = streams.stream([work.transfers(n) for n in results])
-        outputs = [buffers[n].part(0, work.written) for n in results]
-        return cycles_of(context.launch(stream, buffers, outputs))
+    def cycles(count: int) -> int:
+        stream = streams.stream([work.transfers(place) for place in places[:count]])
+        return cycles_of(context.launch(stream, buffers, parts[:count]))
 
-    once, twice = cycles(RESULT), cycles(RESULT, SECOND_RESULT)
-    found = [np.frombuffer(buffers[n].read(), np.uint8) for n in (RESULT, SECOND_RESULT)]
+    once, twice = cycles(1), cycles(2)
+    found = [work.unpack(np.frombuffer(part.read(), np.uint8)) for part in parts]
     return Cost(
         case,
-        twice - once,
+        max(1, twice - once),  # measured times are noisy
         once,
         work.least,
-        traffic([work.transfers(RESULT)]),
-        min(correlation(work.unpack(f[: work.written]), work.expected) for f in found),
+        traffic([work.transfers(0)]),
+        min(correlation(each, work.expected) for each in found),
     )
 
 

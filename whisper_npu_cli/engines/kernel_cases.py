@@ -1,8 +1,8 @@
 """The kernels that `bench --kernels` runs: sizes, operands like Whisper's, and the right answers.
 
 A case makes its work from random numbers: what lies in the launch's first two buffers, an operation
-that writes its result to the beginning of another one, and that result in float64, computed from
-the operands as the device gets them.
+that writes its result into the third, and that result in float64, computed from the operands as the
+device gets them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CORES, BF16_MACS = 16, 128
 """Compute tiles, and bfloat16 multiply-accumulates that each can do in a cycle (AM020)."""
 CHANNELS, WORD = 8, 4
 """Shim channels each way, and bytes that each moves in a cycle (AM020)."""
-INPUTS, WEIGHTS, RESULT, SECOND_RESULT = range(4)
+INPUTS, WEIGHTS, RESULTS = range(3)
 """Buffers of a launch."""
 EPSILON = 1e-5
 """Of layer norm."""
@@ -55,20 +55,20 @@ Exact = npt.NDArray[np.float64]
 class Work:
     """What to launch, and what has to come out.
 
-    inputs, weights: bytes of these buffers. size: of a result's buffer, whose first `written` bytes
-    hold the result. transfers: the operation, or several that run in turn, writing to the buffer
-    with that number. unpack: the result, float[...] as `expected`, from those bytes. least: cycles
-    that the peak rate allows.
+    inputs, weights: bytes of these buffers. size: bytes of the result. room: bytes behind it that
+    hold nothing, but may be written. transfers: the operation, or several that run in turn, with
+    the result at that offset of its buffer. unpack: the result, float[...] as `expected`, from its
+    bytes. least: cycles that the peak rate allows.
     """
 
     inputs: npt.NDArray[np.uint8]
     weights: npt.NDArray[np.uint8]
     size: int
-    written: int
     transfers: Callable[[int], list[Transfer]]
     unpack: Callable[[npt.NDArray[np.uint8]], Matrix]
     expected: Exact
     least: float
+    room: int = 0
 
 
 @dataclass(frozen=True)
@@ -146,13 +146,13 @@ def gemm(
     given, right = left(rng, m, k), rng.standard_normal((k, n), np.float32) / np.float32(k**0.5)
     bias, more = rng.standard_normal(n, np.float32), activations(rng, m, n)
     source = Activations(tiles(m, NETS), tiles(k), Order.PAIRS, INPUTS)
-    result = Activations(source.rows, tiles(n), Order.PAIRS)
+    result = Activations(source.rows, tiles(n), Order.PAIRS, RESULTS)
     added = replace(result, argument=INPUTS, offset=source.size) if residual else None
     groups = split_columns(result.padded, MOST_PANELS)
 
-    def operations(argument: int) -> list[Gemm]:
+    def operations(offset: int) -> list[Gemm]:
         made: list[Gemm] = []
-        targets = columns_of(replace(result, argument=argument))
+        targets = columns_of(replace(result, offset=offset))
         for first, last in groups:
             at = Weights(WEIGHTS, sum(product.size for product in made))
             part = None if added is None else from_column(added, first)
@@ -162,7 +162,7 @@ def gemm(
 
     packed = [
         product.pack(right[:, first * TILE : last * TILE], bias[first * TILE : last * TILE])
-        for product, (first, last) in zip(operations(RESULT), groups, strict=True)
+        for product, (first, last) in zip(operations(0), groups, strict=True)
     ]
     sums = rounded(given) @ rounded(right) + bias
     expected = gelu.reference(sums) if with_gelu else sums
@@ -170,8 +170,7 @@ def gemm(
         in_bytes([source.pack(given), *([added.pack(more)] if added else [])]),
         in_bytes(packed),
         result.size,
-        result.size,
-        lambda argument: [t for product in operations(argument) for t in product.transfers()],
+        lambda offset: [t for product in operations(offset) for t in product.transfers()],
         lambda memory: result.unpack(memory.view(np.uint16))[:m, :n],
         expected + rounded(more) if residual else expected,
         m * k * n / (CORES * BF16_MACS),
@@ -184,17 +183,16 @@ def norm(shape: tuple[int, ...], rng: np.random.Generator) -> Work:
     given = activations(rng, rows, columns)
     gamma, beta = rng.standard_normal((2, columns), np.float32)
     source = Activations(tiles(rows, NETS), tiles(columns), Order.PAIRS, INPUTS)
-    result = replace(source, order=Order.STREAM)
+    result = replace(source, order=Order.STREAM, argument=RESULTS)
 
-    def operation(argument: int) -> LayerNorm:
-        return LayerNorm(source, replace(result, argument=argument), Weights(WEIGHTS, 0))
+    def operation(offset: int) -> LayerNorm:
+        return LayerNorm(source, replace(result, offset=offset), Weights(WEIGHTS, 0))
 
     return Work(
         in_bytes([source.pack(given)]),
-        in_bytes([operation(RESULT).pack(gamma, beta)]),
+        in_bytes([operation(0).pack(gamma, beta)]),
         result.size,
-        result.size,
-        lambda argument: operation(argument).transfers(),
+        lambda offset: operation(offset).transfers(),
         lambda memory: result.unpack(memory.view(np.uint16))[:rows, :columns],
         layer_norm.reference(rounded(given), rounded(gamma), rounded(beta), EPSILON),
         least_dma(rows * columns),
@@ -209,11 +207,11 @@ def attend(shape: tuple[int, ...], rng: np.random.Generator) -> Work:
     rows = tiles(positions, NETS)
     queries = Activations(rows, heads, Order.STREAM, INPUTS)
     keys = KeysValues(rows, heads, INPUTS, queries.size)
-    result = Activations(rows, heads, Order.STREAM)
+    result = Activations(rows, heads, Order.STREAM, RESULTS)
 
-    def operation(argument: int) -> Attention:
-        scratch = Target(result.size // 4, argument)
-        out = replace(result, argument=argument)
+    def operation(offset: int) -> Attention:
+        scratch = Target((offset + result.size) // 4, RESULTS)
+        out = replace(result, offset=offset)
         return Attention(queries, keys, out, scratch, Weights(WEIGHTS, 0), positions)
 
     def unpack(memory: npt.NDArray[np.uint8]) -> Matrix:
@@ -223,13 +221,13 @@ def attend(shape: tuple[int, ...], rng: np.random.Generator) -> Work:
     expected = [attention.reference(*head, positions) for head in each]
     return Work(
         in_bytes([_pack_queries(queries, q), _pack_keys(rows, k, v)]),
-        in_bytes([operation(RESULT).pack()]),
-        result.size + 2 * 4 * TILE_WORDS,
+        in_bytes([operation(0).pack()]),
         result.size,
-        lambda argument: operation(argument).transfers(),
+        lambda offset: operation(offset).transfers(),
         unpack,
         np.concatenate(expected, axis=1),
         2 * heads * positions**2 * size / (CORES * BF16_MACS),
+        room=2 * 4 * TILE_WORDS,
     )
 
 
