@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,18 +22,18 @@ from whisper_npu_cli.kernels import transformer
 
 
 @cache
-def configured() -> tuple[Placement, Configuration]:
-    """The transformer overlay."""
-    placed = place(transformer.design())
-    program = Program(compile_program(transformer.tile_program()).assembly.code)
+def configured(overlay: ModuleType = transformer) -> tuple[Placement, Configuration]:
+    """An overlay whose cores all run the same program."""
+    placed = place(overlay.design())
+    program = Program(compile_program(overlay.tile_program()).assembly.code)
     return placed, lower(placed, route(placed.design), dict.fromkeys(placed.design.stacks, program))
 
 
 class ArrayBench:
     """The overlay with buffers of so many bytes; cores keep their state between launches."""
 
-    def __init__(self, *sizes: int) -> None:
-        self.placed, config = configured()
+    def __init__(self, *sizes: int, overlay: ModuleType = transformer) -> None:
+        self.placed, config = configured(overlay)
         self.host = HostMemory()
         self.regions = [self.host.allocate(size, heap=False) for size in sizes]
         setup = [op for phase in config.phases for op in phase]

@@ -7,13 +7,14 @@ import operation_bench
 import pytest
 from numpy.typing import NDArray
 
+from whisper_npu_cli.aie.array.design import DesignError
 from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.kernels.layout import from_bfloat16
 from whisper_npu_cli.kernels.softmax import FILLERS, Softmax, reference, softmax
 from whisper_npu_cli.kernels.tile import CHUNK, Tile
 
 OPERATION = 4
-MOST_BYTES, MOST_CYCLES = 2350, 4200
+MOST_BYTES, MOST_CYCLES = 2500, 4200
 """Of the operation; of a unit of 1536 columns, with its way in and out."""
 
 
@@ -35,7 +36,7 @@ def run(
 
 def check(found: NDArray[np.float32], expected: NDArray[np.float64]) -> None:
     error = np.abs(found - expected)
-    assert (error <= 0.0135 * expected + 2.0**-63).all(), (error / (expected + 2.0**-56)).max()
+    assert (error <= 0.014 * expected + 2.0**-63).all(), (error / (expected + 2.0**-56)).max()
     assert (np.abs(found.sum(axis=1) - expected.sum(axis=1)) <= 4e-3).all()
     if expected.std():
         assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] >= 0.9999
@@ -95,6 +96,17 @@ def test_rows_at_the_ends() -> None:
     assert np.isfinite(found).all()
     check(found, expected)
     assert (found[0] == 0).all()
+
+
+def test_widths() -> None:
+    widths = {Softmax.of(1, n).columns for n in range(1, 4097)}
+    assert widths == {64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096}
+    assert Softmax.of(1, 1500) == Softmax(1, 1536, 1500)
+    for columns, valid in ((448, 448), (96, 9), (4160, 1), (64, 65), (64, 0)):
+        with pytest.raises(DesignError, match=f"{columns} columns of which {valid} count"):
+            Softmax(1, columns, valid)
+    with pytest.raises(DesignError, match="4097"):
+        Softmax.of(1, 4097)
 
 
 def test_size_and_cycles() -> None:

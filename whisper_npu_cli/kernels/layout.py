@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +31,10 @@ class Order(Enum):
 
 @dataclass(frozen=True)
 class Activations:
-    """A bf16 matrix of `rows` x `columns` tiles, `offset` bytes into a launch's buffer `argument`.
+    """A matrix of `rows` x `columns` tiles, `offset` bytes into a launch's buffer `argument`.
 
-    rows is a multiple of 4. Positions within it are counted in 32-bit words.
+    rows is a multiple of 4. Positions within it are counted in 32-bit words. pieces: of a tile, 4
+    where elements are bf16 (layout_int8 has others).
     """
 
     rows: int
@@ -40,6 +42,12 @@ class Activations:
     order: Order
     argument: int = 0
     offset: int = 0
+    pieces: int = PIECES
+
+    @property
+    def tile_words(self) -> int:
+        """Words of a tile."""
+        return self.pieces * PIECE_WORDS
 
     @property
     def passes(self) -> int:
@@ -54,7 +62,7 @@ class Activations:
     @property
     def size(self) -> int:
         """Bytes."""
-        return 4 * self.rows * self.padded * TILE_WORDS
+        return 4 * self.rows * self.padded * self.tile_words
 
     def row(self, net: int, number: int) -> int:
         """The row tile that a row of cores has in pass `number`."""
@@ -68,8 +76,8 @@ class Activations:
     def start(self, net: int, number: int) -> int:
         """Word of the first piece of the row tile of a row of cores in a pass."""
         if self.order is Order.STREAM:
-            return (net * self.passes + number) * self.padded * TILE_WORDS
-        return self.row(net, number) // 2 * 2 * TILE_WORDS + net % 2 * PIECE_WORDS
+            return (net * self.passes + number) * self.padded * self.tile_words
+        return self.row(net, number) // 2 * 2 * self.tile_words + net % 2 * PIECE_WORDS
 
     @property
     def piece_step(self) -> int:
@@ -79,32 +87,43 @@ class Activations:
     @property
     def column_step(self) -> int:
         """Words from a tile to the one right of it."""
-        return TILE_WORDS if self.order is Order.STREAM else self.rows * TILE_WORDS
+        return self.tile_words if self.order is Order.STREAM else self.rows * self.tile_words
 
     def _places(self) -> NDArray[np.int64]:
-        """Word of every piece: int64[rows, columns, PIECES]."""
+        """Word of every piece: int64[rows, columns, pieces]."""
         starts = np.empty(self.rows, np.int64)
         for net in range(NETS):
             for number in range(self.passes):
                 starts[self.row(net, number)] = self.start(net, number)
         columns = np.arange(self.columns) * self.column_step
-        return starts[:, None, None] + columns[None, :, None] + np.arange(PIECES) * self.piece_step
+        return (
+            starts[:, None, None]
+            + columns[None, :, None]
+            + np.arange(self.pieces) * self.piece_step
+        )
+
+    def scatter(self, pieces: NDArray[Any]) -> NDArray[Any]:
+        """The memory (`size` bytes) that holds pieces [rows, columns, pieces, ...] of any type."""
+        each = PIECE_WORDS * 4 // pieces.itemsize
+        memory = np.zeros((self.size // 4 // PIECE_WORDS, each), pieces.dtype)
+        memory[self._places().ravel() // PIECE_WORDS] = pieces.reshape(-1, each)
+        return memory.ravel()
+
+    def gather(self, memory: NDArray[Any]) -> NDArray[Any]:
+        """The reverse: [rows * columns * pieces, elements of a piece]."""
+        each = PIECE_WORDS * 4 // memory.itemsize
+        return memory.reshape(-1, each)[self._places().ravel() // PIECE_WORDS]
 
     def pack(self, matrix: NDArray[np.float32]) -> NDArray[np.uint16]:
         """A matrix (float32, up to rows x columns tiles; the rest is zero) as it lies in memory."""
         full = np.zeros((self.rows * TILE, self.columns * TILE), np.uint16)
         full[: matrix.shape[0], : matrix.shape[1]] = to_bfloat16(matrix)
         blocks = full.reshape(self.rows, PIECES, 4, 4, self.columns, 8, 8)
-        pieces = blocks.transpose(0, 4, 1, 2, 5, 3, 6).reshape(-1, 2 * PIECE_WORDS)
-        memory = np.zeros((self.size // 4 // PIECE_WORDS, 2 * PIECE_WORDS), np.uint16)
-        memory[self._places().ravel() // PIECE_WORDS] = pieces
-        return memory.ravel()
+        return self.scatter(blocks.transpose(0, 4, 1, 2, 5, 3, 6))
 
     def unpack(self, memory: NDArray[np.uint16]) -> NDArray[np.float32]:
         """The matrix, float32[64 rows, 64 columns], from its memory (uint16, `size` bytes)."""
-        places = self._places().ravel() // PIECE_WORDS
-        pieces = memory.reshape(-1, 2 * PIECE_WORDS)[places]
-        blocks = pieces.reshape(self.rows, self.columns, PIECES, 4, 8, 4, 8)
+        blocks = self.gather(memory).reshape(self.rows, self.columns, PIECES, 4, 8, 4, 8)
         full = blocks.transpose(0, 2, 3, 5, 1, 4, 6)
         return from_bfloat16(full).reshape(self.rows * TILE, self.columns * TILE)
 

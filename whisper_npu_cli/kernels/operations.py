@@ -62,10 +62,10 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Gemm:
-    """result = act(left @ right + bias) + residual; all of whole tiles.
+class Product:
+    """result = act(left @ right + bias) + residual; all of whole tiles. What all formats share.
 
-    depth: tiles along k. targets: where each column of tiles of the result goes, four a panel.
+    depth: chunks along k. targets: where each column of tiles of the result goes, four a panel.
     """
 
     left: Activations
@@ -74,13 +74,24 @@ class Gemm:
     targets: tuple[Target, ...]
     residual: Activations | None = None
     gelu: bool = False
+    most_panels: ClassVar[int]
 
     def __post_init__(self) -> None:
-        if len(self.targets) % NETS or not 0 < self.panels <= gemm.MOST_PANELS:
+        if len(self.targets) % NETS or not 0 < self.panels <= self.most_panels:
             raise DesignError(
-                f"A product makes 1 to {gemm.MOST_PANELS} panels of {NETS} columns of tiles, not "
+                f"A product makes 1 to {self.most_panels} panels of {NETS} columns of tiles, not "
                 f"{len(self.targets)} columns."
             )
+
+    @property
+    def left_tiles(self) -> int:
+        """Tiles of a row of the left operand that net A brings."""
+        return self.depth
+
+    @property
+    def result_pieces(self) -> int:
+        """Pieces of a tile of the result."""
+        return PIECES
 
     @property
     def panels(self) -> int:
@@ -97,34 +108,19 @@ class Gemm:
         """Bytes of the headers and the right operand."""
         return NETS * self.column_bytes
 
-    def header(self, column: int, bias: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """The first chunk of net B of a column; bias is float32[64 * columns of tiles]."""
+    def words(self, operation: int, column: int) -> list[int]:
+        """The header of a column of cores."""
         words = [0] * (HEADER_BYTES // 4)
-        words[0] = Operation.GEMM
+        words[0] = operation
         words[gemm.Word.PANELS] = self.panels
         words[gemm.Word.ROWS] = self.left.passes
         words[gemm.Word.CHUNKS] = self.depth
         words[gemm.Word.GELU] = self.gelu
         words[gemm.Word.RESIDUAL] = self.residual is not None
         words[gemm.Word.SHARED] = self.shared
-        payload = np.zeros((self.panels, TILE // 4, 8, 4), np.uint16)
-        for panel in range(self.panels):
-            at = NETS * panel + column
-            words[gemm.Word.ORDERS + panel] = gemm.order_address(self.targets[at].order)
-            part = np.zeros(TILE, np.float32)
-            given = bias[TILE * at : TILE * (at + 1)]
-            part[: len(given)] = given
-            payload[panel, :, :2] = split_bfloat16(part).reshape(2, -1, 4).transpose(1, 0, 2)
-        return _header(words, payload.tobytes())
-
-    def pack(self, right: NDArray[np.float32], bias: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """The right operand (float32[K, N], bias[N]) as net B streams it: uint8[NETS, bytes]."""
-        full = np.zeros((self.depth * TILE, self.panels * NETS * TILE), np.uint16)
-        full[: right.shape[0], : right.shape[1]] = to_bfloat16(right)
-        tiles = full.reshape(self.depth, TILE, self.panels, NETS, TILE).transpose(3, 2, 0, 1, 4)
-        data = second_operand(tiles).reshape(NETS, -1).view(np.uint8)
-        headers = [self.header(c, bias) for c in range(NETS)]
-        return np.concatenate([np.stack(headers), data], axis=1)
+        for panel, target in enumerate(self.targets[column::NETS]):
+            words[gemm.Word.ORDERS + panel] = gemm.order_address(target.order)
+        return words
 
     @property
     def shared(self) -> bool:
@@ -155,7 +151,7 @@ class Gemm:
 
     def _walk(self, net: int, number: int) -> Access:
         """The row tile of a net in a pass, along k."""
-        sizes = (self.depth, PIECES, PIECE_WORDS)
+        sizes = (self.left_tiles, self.left.pieces, PIECE_WORDS)
         strides = (self.left.column_step, self.left.piece_step, 1)
         return Access(sizes, strides, self.left.offset // 4 + self.left.start(net, number))
 
@@ -232,8 +228,36 @@ class Gemm:
 
     def _result(self, target: Target, j: int) -> Access:
         passes, step = self.left.passes, target.pair_step
-        sizes, strides = (passes, 2 * PIECES, PIECE_WORDS), (step, PIECE_WORDS, 1)
+        sizes, strides = (passes, 2 * self.result_pieces, PIECE_WORDS), (step, PIECE_WORDS, 1)
         return Access(sizes, strides, target.start + j * passes * step)
+
+
+@dataclass(frozen=True)
+class Gemm(Product):
+    """A product of bf16 matrices."""
+
+    most_panels: ClassVar[int] = gemm.MOST_PANELS
+
+    def header(self, column: int, bias: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """The first chunk of net B of a column; bias is float32[64 * columns of tiles]."""
+        words = self.words(Operation.GEMM, column)
+        payload = np.zeros((self.panels, TILE // 4, 8, 4), np.uint16)
+        for panel in range(self.panels):
+            at = NETS * panel + column
+            part = np.zeros(TILE, np.float32)
+            given = bias[TILE * at : TILE * (at + 1)]
+            part[: len(given)] = given
+            payload[panel, :, :2] = split_bfloat16(part).reshape(2, -1, 4).transpose(1, 0, 2)
+        return header_chunk(words, payload.tobytes())
+
+    def pack(self, right: NDArray[np.float32], bias: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """The right operand (float32[K, N], bias[N]) as net B streams it: uint8[NETS, bytes]."""
+        full = np.zeros((self.depth * TILE, self.panels * NETS * TILE), np.uint16)
+        full[: right.shape[0], : right.shape[1]] = to_bfloat16(right)
+        tiles = full.reshape(self.depth, TILE, self.panels, NETS, TILE).transpose(3, 2, 0, 1, 4)
+        data = second_operand(tiles).reshape(NETS, -1).view(np.uint8)
+        headers = [self.header(c, bias) for c in range(NETS)]
+        return np.concatenate([np.stack(headers), data], axis=1)
 
 
 @dataclass(frozen=True)
@@ -257,7 +281,7 @@ class LayerNorm:
     def pack(self, gamma: NDArray[np.float32], beta: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Headers of the columns of cores, gamma and beta (float32[columns]): uint8[size]."""
         work = self.work
-        heads = [_header(work.words(Operation.LAYER_NORM, c)) for c in range(NETS)]
+        heads = [header_chunk(work.words(Operation.LAYER_NORM, c)) for c in range(NETS)]
         return np.concatenate([*heads, work.parameters(gamma, beta).view(np.uint8).ravel()])
 
     def transfers(self) -> list[Transfer]:
@@ -353,7 +377,7 @@ class Attention:
         words[attention.Word.STEPS] = self.steps
         words[attention.Word.PAIRS] = self.keys.rows // 2
         words[attention.Word.VALID] = self.valid
-        return _header(words)
+        return header_chunk(words)
 
     def transfers(self) -> list[Transfer]:
         """What the host has to move, in the order in which it should start."""
@@ -409,7 +433,7 @@ class Attention:
         return Transfer(f"out{column}{j}", (piece,), token=True)
 
 
-def _header(words: Sequence[int], payload: bytes = b"") -> NDArray[np.uint8]:
+def header_chunk(words: Sequence[int], payload: bytes = b"") -> NDArray[np.uint8]:
     """The chunk of net B that begins an operation."""
     chunk = np.array(words, np.int64).astype(np.uint32).tobytes().ljust(HEADER_BYTES, b"\0")
     return np.frombuffer((chunk + payload).ljust(CHUNK, b"\0"), np.uint8)
@@ -419,7 +443,8 @@ def columns_of(result: Activations) -> tuple[Target, ...]:
     """The targets of a product whose result is a matrix in PAIRS order, padding included."""
     assert result.order is Order.PAIRS
     start, step = result.offset // 4, result.column_step
-    return tuple(Target(start + n * step, result.argument) for n in range(result.padded))
+    pairs = 2 * result.tile_words
+    return tuple(Target(start + n * step, result.argument, pairs) for n in range(result.padded))
 
 
 def _merged(accesses: Sequence[Access]) -> list[Access]:

@@ -9,7 +9,14 @@ from whisper_npu_cli.aie.array.design import Design
 from whisper_npu_cli.aie.array.place import Placement
 from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.aie.facts.topology import Tile
-from whisper_npu_cli.kernels import passthrough, transformer, transformer_golden, vector_add_one
+from whisper_npu_cli.kernels import (
+    passthrough,
+    transformer,
+    transformer_golden,
+    transformer_int8,
+    transformer_int8_golden,
+    vector_add_one,
+)
 from whisper_npu_cli.kernels.golden import Golden
 
 
@@ -37,6 +44,10 @@ OVERLAYS = (
     ),
     Overlay(
         "transformer", 4, transformer.design, transformer.programs, transformer_golden.golden,
+    ),
+    Overlay(
+        "transformer_int8", 3, transformer_int8.design, transformer_int8.programs,
+        transformer_int8_golden.golden,
     ),
 )  # fmt: skip
 """All that are shipped, the one that proves most with least first."""

@@ -9,7 +9,7 @@ Columns from `valid` on give zeros. Inputs may be infinite: +inf counts as HIGHE
 the most that a finite input may be, -inf and all below -HIGHEST give zero where the row has
 something larger. A row of nothing but -inf is zero throughout.
 
-Results are within 0.4 % (rms, 1.3 % at most; kernels/exp2.py); those below 2^-64 may be larger than
+Results are within 0.4 % (rms, 1.4 % at most; kernels/exp2.py); those below 2^-64 may be larger than
 they should, up to that.
 """
 
@@ -21,6 +21,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from whisper_npu_cli.aie.array.design import DesignError
 from whisper_npu_cli.aie.asm.modes import Shape, Shuffle
 from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.aie.asm.values import Value
@@ -33,6 +34,9 @@ ROWS, BLOCK_COLUMNS = 4, 8
 GRAIN = 64
 """Columns are a multiple of this."""
 MOST_COLUMNS = 4096
+PIECE_BITS = PIECE.bit_length() - 1
+MOST_CHUNKS = 4
+"""Of a group: B and C, where it is worked on, have as much room."""
 FILLERS = 2
 HIGHEST = 2.0**15
 
@@ -44,8 +48,8 @@ LEAST_SUM = np.float32(2.0**-60)
 class Word(IntEnum):
     """Words of the header, after the op code."""
 
-    GROUPS = 1
-    """On a net: a multiple of four."""
+    ROUNDS = 1
+    """Of four groups on a net."""
     CHUNKS = 2
     """Of a group."""
     UNITS = 3
@@ -70,11 +74,29 @@ def reference(x: NDArray[np.float64], valid: int) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Softmax:
-    """Rows of `columns` (multiple of GRAIN), of which the first `valid` (1 or more) count."""
+    """Rows of `columns`, a multiple of GRAIN, of which the first `valid` count.
+
+    A group has to fit into where a core works: columns are a power of 2 or three times one.
+    DesignError where they are not, or where `valid` is not 1 to `columns`.
+    """
 
     rows: int
     columns: int
     valid: int
+
+    def __post_init__(self) -> None:
+        whole = self.columns % GRAIN == 0 and 0 < self.columns <= MOST_COLUMNS
+        if not whole or self.chunks > MOST_CHUNKS or not 0 < self.valid <= self.columns:
+            raise DesignError(
+                f"Softmax cannot have rows of {self.columns} columns of which {self.valid} count: "
+                f"it takes {GRAIN} to {MOST_COLUMNS} columns, a power of 2 or three times one."
+            )
+
+    @classmethod
+    def of(cls, rows: int, valid: int) -> Softmax:
+        """The narrowest that has room for `valid` columns, 1 to MOST_COLUMNS."""
+        widths = sorted(odd << n for odd in (1, 3) for n in range(6, 13))
+        return cls(rows, next((w for w in widths if w >= valid), valid), valid)
 
     @property
     def units(self) -> int:
@@ -97,7 +119,7 @@ class Softmax:
         last = (self.valid - 1) // BLOCK_COLUMNS
         columns = 0xFF << (self.valid - BLOCK_COLUMNS * last) & 0xFF
         words = [operation] + [0] * len(Word)
-        words[Word.GROUPS], words[Word.CHUNKS] = 4 * self.rounds, self.chunks
+        words[Word.ROUNDS], words[Word.CHUNKS] = self.rounds, self.chunks
         words[Word.UNITS], words[Word.BLOCKS] = self.units, blocks
         words[Word.LAST], words[Word.MASK] = (
             VECTOR * last,
@@ -129,28 +151,38 @@ def softmax(p: Program, t: Tile) -> None:
     p.set_mode("crSRSSign", 0)
     for _ in range(FILLERS):
         t.b.wait()
-    others = t.place(Place.COLUMN)
-    with p.loop(t.parameter(Word.GROUPS), pipelined=False):
-        chunks = t.parameter(Word.CHUNKS)
-        with p.if_zero(others):
-            _group(p, t, chunks)
-        with p.otherwise():
-            t.a.skip_all(chunks)
-        p.and_(p.add(others, -1), p.const(3), to=others)
+    chunks, rounds = t.parameter(Word.CHUNKS), t.parameter(Word.ROUNDS)
+    first = p.mul(t.place(Place.COLUMN), chunks)
+    others = p.sub(p.mul(p.mul(rounds, chunks), p.const(3)), first, to=p.scalar("others"))
+    t.a.skip_all(first)
+    with p.loop(rounds, pipelined=False):
+        _group(p, t, others)
+    t.a.skip_all(others)
     for _ in range(FILLERS):
         t.b.give()
 
 
-def _group(p: Program, t: Tile, chunks: Value) -> None:
-    """Softmax of a group, from net A to the output."""
+def _group(p: Program, t: Tile, others: Value) -> None:
+    """Softmax of a group, from net A to the output.
+
+    Net A must not wait for this core: for three of four pieces that leave, a chunk of the `others`
+    still to come may pass. That makes three groups in all.
+    """
     region, unit = p.const(B, name="region"), p.const(B, name="unit")
-    with p.loop(chunks, pipelined=False):
+    sent, turn = p.const(B, name="sent"), p.const(1, name="turn")
+    with p.loop(t.parameter(Word.CHUNKS), pipelined=False):
         _fetch(p, t, region)
-    size = p.lshl(t.parameter(Word.BLOCKS), p.const(6))
     with p.loop(t.parameter(Word.UNITS), pipelined=False):
         _unit(p, t, unit)
-        p.add(unit, size, to=unit)
-    _send(p, t, chunks)
+        p.add(unit, p.lshl(t.parameter(Word.BLOCKS), p.const(6)), to=unit)
+        whole = p.lshl(p.sub(unit, sent), p.const(-PIECE_BITS), to=p.scalar("whole"))
+        with p.while_nonzero(whole):
+            _send(p, t, sent)
+            with p.if_nonzero(p.and_(turn, p.const(3))), p.if_nonzero(others):
+                t.a.skip()
+                p.add(others, -1, to=others)
+            p.add(turn, 1, to=turn)
+            p.add(whole, -1, to=whole)
 
 
 def _fetch(p: Program, t: Tile, region: Value) -> None:
@@ -165,14 +197,12 @@ def _fetch(p: Program, t: Tile, region: Value) -> None:
     p.add(region, p.const(CHUNK), to=region)
 
 
-def _send(p: Program, t: Tile, chunks: Value) -> None:
-    """The region in pieces."""
-    source = p.const(B, name="sent")
-    with p.loop(p.lshl(chunks, p.const(2)), pipelined=False):
-        target, read = t.out.take(), p.pointer("b", source)
-        copy(p, read, target, PIECE // VECTOR, ("b", "out"))
-        t.out.give()
-        p.add(source, p.const(PIECE), to=source)
+def _send(p: Program, t: Tile, sent: Value) -> None:
+    """The next piece of the region; `sent` moves on."""
+    target, read = t.out.take(), p.pointer("b", sent)
+    copy(p, read, target, PIECE // VECTOR, ("b", "out"))
+    t.out.give()
+    p.add(sent, p.const(PIECE), to=sent)
 
 
 def _unit(p: Program, t: Tile, unit: Value) -> None:

@@ -50,9 +50,9 @@ class Operation(IntEnum):
     ATTENTION = 3
 
 
-def design() -> Design:
-    """All tiles and streams."""
-    d = Design("transformer")
+def design(name: str = "transformer") -> Design:
+    """All tiles and streams; transformer_int8 has the same."""
+    d = Design(name)
     for row in CORE_ROWS:
         for column in range(COLUMNS):
             core = d.core(column, row, stack=0)

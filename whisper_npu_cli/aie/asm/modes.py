@@ -48,6 +48,8 @@ class Shuffle(IntEnum):
     T256_2X2_HI = 11
     T64_2X8_LO = 14
     T64_2X8_HI = 15
+    T32_2X16_LO = 16
+    T32_2X16_HI = 17
     T16_8X4 = 28
     T16_4X8 = 29
     T16_4X4 = 39

@@ -1,0 +1,31 @@
+"""The overlay transformer_int8 as a whole: it fits, and its golden launch does what it says."""
+
+from __future__ import annotations
+
+import numpy as np
+from array_bench import ArrayBench
+
+from whisper_npu_cli.kernels import transformer_int8
+from whisper_npu_cli.kernels.build import configure
+from whisper_npu_cli.kernels.golden import Expected, Given
+from whisper_npu_cli.kernels.overlays import OVERLAYS
+
+(OVERLAY,) = (o for o in OVERLAYS if o.name == transformer_int8.NAME)
+
+
+def test_the_golden_launch() -> None:
+    made = configure(OVERLAY)
+    (code,) = {id(c): c for c in made.code.values()}.values()
+    assert len(code.assembly.code) <= 12 * 1024
+    arguments = made.golden.arguments
+    assert len(arguments) == OVERLAY.buffers
+    given = [a.content for a in arguments if isinstance(a, Given)]
+    (expected,) = (a.content for a in arguments if isinstance(a, Expected))
+    bench = ArrayBench(*map(len, given), len(expected), overlay=transformer_int8)
+    for _ in range(2):  # nothing of a launch stays behind
+        for n, content in enumerate(given):
+            bench.write(n, 0, np.frombuffer(content, np.uint8))
+        bench.write(len(given), 0, np.full(len(expected), 0xA5, np.uint8))
+        bench.run(made.golden.ops)
+        found = bench.read(len(given), 0, len(expected))
+        np.testing.assert_array_equal(found, np.frombuffer(expected, np.uint16))
