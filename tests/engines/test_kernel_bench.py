@@ -10,19 +10,33 @@ import pytest
 from whisper_npu_cli.aie.facts import launch
 from whisper_npu_cli.engines import encoder_bench, kernel_bench
 from whisper_npu_cli.engines.kernel_bench import Cost, measure, run
-from whisper_npu_cli.engines.kernel_cases import CASES, Case, attend, gemm, norm, probabilities
+from whisper_npu_cli.engines.kernel_cases import (
+    CASES,
+    Case,
+    attend,
+    gemm,
+    gemm_int8,
+    norm,
+    probabilities,
+    row_softmax,
+)
+from whisper_npu_cli.kernels import transformer_int8
 from whisper_npu_cli.npu.device import Device, open_device
 
 SMALL = (
     Case("gemm", "bf16", (250, 100, 130), partial(gemm, residual=True, with_gelu=True)),
     Case("layer_norm", "bf16", (256, 192), norm, "dma"),
     Case("attention", "bf16", (3, 200, 64), attend),
+    Case("gemm", "int8", (250, 200, 130), gemm_int8, overlay=transformer_int8.NAME),
+    Case("softmax", "bf16", (70, 192), row_softmax, "dma", transformer_int8.NAME),
 )
 LEAST = {
-    ("gemm", (1536, 512, 2048)): 60,
-    ("gemm", (1536, 64, 1536)): 35,
-    ("gemm", (1536, 1536, 64)): 20,  # four nets allow 24 (docs/overlay.md)
-    ("layer_norm", (1536, 512)): 100 / 3,
+    ("gemm", "bf16", (1536, 512, 2048)): 60,
+    ("gemm", "int8", (1536, 512, 2048)): 50,
+    ("gemm", "bf16", (1536, 64, 1536)): 35,
+    ("gemm", "bf16", (1536, 1536, 64)): 20,  # four nets allow 24 (docs/overlay.md)
+    ("layer_norm", "bf16", (1536, 512)): 100 / 3,
+    ("softmax", "bf16", (1536, 1536)): 100 / 3,
 }
 """Percent of the peak that a kernel has to reach."""
 
@@ -32,7 +46,7 @@ def device() -> Device:
     return open_device("emulator")
 
 
-@pytest.mark.parametrize("case", SMALL, ids=lambda case: case.kernel)
+@pytest.mark.parametrize("case", SMALL, ids=lambda case: case.title)
 def test_costs_of_small_kernels(device: Device, case: Case) -> None:
     cost, work = run(device, case), case.work()
     assert cost.correlation >= 0.9999
@@ -86,6 +100,8 @@ def test_peaks_by_hand() -> None:
     assert gemm((256, 64, 512), rng).least == 256 * 64 * 512 / 2048
     assert norm((256, 128), rng).least == 256 * 128 * 2 / 32
     assert attend((1, 256, 64), rng).least == 2 * 256 * 256 * 64 / 2048
+    assert gemm_int8((256, 64, 512), rng).least == 256 * 64 * 512 / 4096
+    assert row_softmax((64, 256), rng).least == 64 * 256 * 2 / 32
 
 
 def test_work_is_the_same_each_time_and_probabilities_are_some() -> None:
@@ -99,7 +115,7 @@ def test_work_is_the_same_each_time_and_probabilities_are_some() -> None:
 def test_the_kernels_keep_their_bounds() -> None:
     kernels = measure("emulator", lambda _: None)["kernels"]
     assert len(kernels) == len(CASES)
-    reached = {(k["kernel"], tuple(k["shape"])): k["percent_of_peak"] for k in kernels}
+    reached = {(k["kernel"], k["dtype"], tuple(k["shape"])): k["percent_of_peak"] for k in kernels}
     assert {key: least for key, least in LEAST.items() if reached[key] < least} == {}
     assert all(k["correlation"] >= 0.9999 for k in kernels)
 

@@ -15,7 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from whisper_npu_cli.engines.npu_encoder import SCORE, from_column, split_columns
-from whisper_npu_cli.kernels import attention, gelu, layer_norm
+from whisper_npu_cli.kernels import (
+    attention,
+    gelu,
+    layer_norm,
+    layout_int8,
+    softmax,
+    transformer_int8,
+)
 from whisper_npu_cli.kernels.dispatch import Transfer
 from whisper_npu_cli.kernels.gemm import MOST_PANELS
 from whisper_npu_cli.kernels.layout import (
@@ -37,9 +44,11 @@ from whisper_npu_cli.kernels.operations import (
     Weights,
     columns_of,
 )
+from whisper_npu_cli.kernels.operations_int8 import GemmInt8
+from whisper_npu_cli.kernels.operations_softmax import RowSoftmax
 
-CORES, BF16_MACS = 16, 128
-"""Compute tiles, and bfloat16 multiply-accumulates that each can do in a cycle (AM020)."""
+CORES, BF16_MACS, INT8_MACS = 16, 128, 256
+"""Compute tiles, and multiply-accumulates that each can do in a cycle (AM020)."""
 CHANNELS, WORD = 8, 4
 """Shim channels each way, and bytes that each moves in a cycle (AM020)."""
 INPUTS, WEIGHTS, RESULTS = range(3)
@@ -177,6 +186,55 @@ def gemm(
     )
 
 
+def gemm_int8(shape: tuple[int, ...], rng: np.random.Generator) -> Work:
+    """left right + bias: int8 operands with scales of rows and of columns, a bf16 result."""
+    m, k, n = shape
+    given, row_scales = layout_int8.quantise(activations(rng, m, k))
+    turned, scales = layout_int8.quantise(rng.standard_normal((n, k), np.float32))
+    scales /= 16  # a power of 2: about the root of k, and scales stay bf16 numbers
+    bias = rng.standard_normal(n, np.float32)
+    depth = -(-k // layout_int8.DEPTH)
+    source = layout_int8.left_operand(tiles(m, NETS), depth, argument=INPUTS)
+    result = Activations(source.rows, tiles(n), Order.PAIRS, RESULTS)
+
+    def operation(offset: int) -> GemmInt8:
+        targets = columns_of(replace(result, offset=offset))
+        return GemmInt8(source, Weights(WEIGHTS, 0), depth, targets)
+
+    sums = given.astype(np.float64) @ turned.T.astype(np.float64)
+    return Work(
+        in_bytes([layout_int8.pack_left(source, given, row_scales)]),
+        in_bytes([operation(0).pack(turned.T, scales, bias)]),
+        result.size,
+        lambda offset: operation(offset).transfers(),
+        lambda memory: result.unpack(memory.view(np.uint16))[:m, :n],
+        sums * row_scales[:, None] * scales + bias,
+        m * k * n / (CORES * INT8_MACS),
+    )
+
+
+def row_softmax(shape: tuple[int, ...], rng: np.random.Generator) -> Work:
+    """Softmax of rows: scores with a deviation of 2."""
+    rows, columns = shape
+    given = 2 * rng.standard_normal((rows, columns), np.float32)
+    sizes = softmax.Softmax(rows, columns, columns)
+
+    def operation(offset: int) -> RowSoftmax:
+        source, result = Weights(INPUTS, 0), Weights(RESULTS, offset)
+        return RowSoftmax(sizes, source, result, Weights(WEIGHTS, 0))
+
+    made = operation(0)
+    return Work(
+        in_bytes([made.pack_source(given)]),
+        in_bytes([made.pack()]),
+        made.size,
+        lambda offset: operation(offset).transfers(),
+        lambda memory: made.unpack_result(memory.view(np.uint16)),
+        softmax.reference(rounded(given), columns),
+        least_dma(rows * columns),
+    )
+
+
 def norm(shape: tuple[int, ...], rng: np.random.Generator) -> Work:
     """Layer norm of rows."""
     rows, columns = shape
@@ -268,5 +326,7 @@ CASES = (
     Case("layer_norm", "bf16", (1536, 512), norm, "dma"),
     Case("layer_norm", "bf16", (1536, 1280), norm, "dma"),
     Case("attention", "bf16", (8, 1500, 64), attend),
+    Case("gemm", "int8", (1536, 512, 2048), gemm_int8, overlay=transformer_int8.NAME),
+    Case("softmax", "bf16", (1536, 1536), row_softmax, "dma", transformer_int8.NAME),
 )
 """All that are run, in this order."""
