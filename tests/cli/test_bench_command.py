@@ -92,7 +92,7 @@ def test_the_encoders_costs(command, encoder_bench):
     assert encoder_bench[1] == ("demo", "npu")
     for text in (
         "random weights", "emulated cycles, no measurement of an NPU", "2.00 ms at 1.0 GHz",
-        "in 12 launches", "3 of 12: first, middle, last", "their sum is 8,000,000 cycles",
+        "in 12 launches", "3 of 12: first, middle and last launch", "their sum is 8,000,000 cycles",
     ):  # fmt: skip
         assert text in out
     rows = [line.split() for line in out.splitlines()]

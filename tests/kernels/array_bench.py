@@ -4,36 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.aie.array.design import Program
-from whisper_npu_cli.aie.array.lower import Configuration, lower
-from whisper_npu_cli.aie.array.place import Placement, place
-from whisper_npu_cli.aie.array.route import route
-from whisper_npu_cli.aie.asm.link import compile_program
 from whisper_npu_cli.aie.formats import sequence
 from whisper_npu_cli.emulator.buffers import HostMemory
 from whisper_npu_cli.emulator.host import Launch, Outcome
 from whisper_npu_cli.emulator.machine import Machine
-from whisper_npu_cli.kernels import transformer
+from whisper_npu_cli.kernels.build import Configured, configure
+from whisper_npu_cli.kernels.overlays import OVERLAYS
 
 
 @cache
-def configured(overlay: ModuleType = transformer) -> tuple[Placement, Configuration]:
-    """An overlay whose cores all run the same program."""
-    placed = place(overlay.design())
-    program = Program(compile_program(overlay.tile_program()).assembly.code)
-    return placed, lower(placed, route(placed.design), dict.fromkeys(placed.design.stacks, program))
+def configured(name: str) -> Configured:
+    """An overlay, configured once for all tests."""
+    return configure(next(overlay for overlay in OVERLAYS if overlay.name == name))
 
 
 class ArrayBench:
-    """The overlay with buffers of so many bytes; cores keep their state between launches."""
+    """An overlay with buffers of so many bytes; cores keep their state between launches."""
 
-    def __init__(self, *sizes: int, overlay: ModuleType = transformer) -> None:
-        self.placed, config = configured(overlay)
+    def __init__(self, *sizes: int, overlay: str = "transformer") -> None:
+        self.placed, config = configured(overlay).placement, configured(overlay).config
         self.host = HostMemory()
         self.regions = [self.host.allocate(size, heap=False) for size in sizes]
         setup = [op for phase in config.phases for op in phase]

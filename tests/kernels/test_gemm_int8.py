@@ -81,7 +81,7 @@ class Product:
             steps,
         )
         self.bench = ArrayBench(
-            end + self.result.size, 4 * self.work.column_bytes, overlay=transformer_int8
+            end + self.result.size, 4 * self.work.column_bytes, overlay=transformer_int8.NAME
         )
 
     def run(
@@ -239,7 +239,9 @@ def test_a_feed_forward_layer_stays_in_int8() -> None:
     one = GemmInt8(given, Weights(1, 0), 2, targets, None, True, Format.INT8, 1 / step)
     start = 4 * one.column_bytes
     two = GemmInt8(middle, Weights(1, start), 2, columns_of(result))
-    bench = ArrayBench(end + result.size, start + 4 * two.column_bytes, overlay=transformer_int8)
+    bench = ArrayBench(
+        end + result.size, start + 4 * two.column_bytes, overlay=transformer_int8.NAME
+    )
     bench.write(0, 0, layout_int8.pack_left(given, left, rows))
     nothing = np.zeros((256, 256), np.int8)
     constant = np.full(256, step, np.float32)
@@ -293,7 +295,7 @@ def test_what_cannot_be_done_is_refused() -> None:
 @pytest.mark.parametrize("width", [384, 512, 768, 1024, 1280])
 def test_whisper_s_shapes_make_valid_launches(width: int) -> None:
     """Projections and both halves of the feed-forward layer of tiny to large, in 12 panels."""
-    placed = ArrayBench(4096, overlay=transformer_int8).placed
+    placed = ArrayBench(4096, overlay=transformer_int8.NAME).placed
     for k, n in ((width, width), (width, min(4 * width, 3072)), (4 * width, width)):
         left = layout_int8.left_operand(24, k // 128)
         for form, pieces in PIECES_OF.items():

@@ -27,7 +27,7 @@ def planned(rows: int, columns: int, valid: int) -> RowSoftmax:
 
 def run(task: RowSoftmax, matrix: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
     """The result, after the same launch has run twice; cycles of the second one."""
-    bench = ArrayBench(2 * task.size, task.pack().size, overlay=transformer_int8)
+    bench = ArrayBench(2 * task.size, task.pack().size, overlay=transformer_int8.NAME)
     bench.write(1, 0, task.pack())
     ops = dispatch(bench.placed, [task.transfers()])
     for given in (np.zeros_like(matrix), matrix):  # nothing of a launch stays behind
@@ -93,7 +93,7 @@ def test_a_product_before_and_after() -> None:
     middle = RowSoftmax(middle.work, Weights(0, at), Weights(0, at + middle.size), Weights(1, 0))
     matrix = rng.standard_normal((40, 512)).astype(np.float32)
     bench = ArrayBench(
-        at + 2 * middle.size, 8192 * 16, results[1].offset * 2, overlay=transformer_int8
+        at + 2 * middle.size, 8192 * 16, results[1].offset * 2, overlay=transformer_int8.NAME
     )
     ones = np.ones(256, np.float32)
     bench.write(0, 0, layout_int8.pack_left(given, left, ones))

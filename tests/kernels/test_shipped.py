@@ -11,19 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from array_bench import configured
 from launching import FOLDER, opened
 
 from whisper_npu_cli.aie.asm.verify import verify
 from whisper_npu_cli.aie.formats import cdo, xclbin
 from whisper_npu_cli.aie.formats.tools import ToolError, Tools, find_tools
 from whisper_npu_cli.kernels import passthrough, vector_add_one
-from whisper_npu_cli.kernels.build import MANIFEST, configure, given_files, golden_entry
+from whisper_npu_cli.kernels.build import MANIFEST, given_files, golden_entry
 from whisper_npu_cli.kernels.overlays import OVERLAYS
 from whisper_npu_cli.npu.catalog import read_catalog
 from whisper_npu_cli.npu.host import Host
 from whisper_npu_cli.npu.trial import Plan, try_out
 
-MADE = {overlay.name: configure(overlay) for overlay in OVERLAYS}
+MADE = {overlay.name: configured(overlay.name) for overlay in OVERLAYS}
 ENTRIES = {e["kernel"]: e for e in json.loads((FOLDER / MANIFEST).read_text())["xclbins"]}
 names = pytest.mark.parametrize("name", MADE)
 

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
-from array_bench import ArrayBench
+from array_bench import ArrayBench, configured
 
 from whisper_npu_cli.kernels import transformer_int8
-from whisper_npu_cli.kernels.build import configure
 from whisper_npu_cli.kernels.golden import Expected, Given
-from whisper_npu_cli.kernels.overlays import OVERLAYS
-
-(OVERLAY,) = (o for o in OVERLAYS if o.name == transformer_int8.NAME)
 
 
 def test_the_golden_launch() -> None:
-    made = configure(OVERLAY)
+    made = configured(transformer_int8.NAME)
     (code,) = {id(c): c for c in made.code.values()}.values()
     assert len(code.assembly.code) <= 12 * 1024
     arguments = made.golden.arguments
-    assert len(arguments) == OVERLAY.buffers
+    assert len(arguments) == made.overlay.buffers
     given = [a.content for a in arguments if isinstance(a, Given)]
     (expected,) = (a.content for a in arguments if isinstance(a, Expected))
-    bench = ArrayBench(*map(len, given), len(expected), overlay=transformer_int8)
+    bench = ArrayBench(*map(len, given), len(expected), overlay=transformer_int8.NAME)
     for _ in range(2):  # nothing of a launch stays behind
         for n, content in enumerate(given):
             bench.write(n, 0, np.frombuffer(content, np.uint8))

@@ -50,8 +50,8 @@ def as_text(costs: dict[str, Any]) -> str:
     ]
     if costs["layers_run"] < costs["layers"]:
         lines.append(
-            f"layers run  {costs['layers_run']} of {costs['layers']}: first, middle, last; the "
-            "others are as the middle one"
+            f"layers run  {costs['layers_run']} of {costs['layers']}: first, middle and last "
+            "launch; the others are as the middle one"
         )
     rows = table([HEADINGS, *(_row(operation, alone) for operation in operations)])
     end = f"Each operation ran alone here, with what a launch costs; their sum is {alone:,} cycles."

@@ -1,7 +1,7 @@
 """What each operation of the encoder costs on a device: cycles, multiplications, bytes, dispatch.
 
-Cycles do not depend on the numbers, so weights are random. Layers are alike, so the first, one in
-the middle and the last are run for all.
+Cycles do not depend on the numbers, so weights are random. Layers are alike, so the first launch,
+one in the middle and the last are run for all.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from whisper_npu_cli.engines.checkpoint import expected
 from whisper_npu_cli.engines.geometry import PUBLISHED, Geometry
 from whisper_npu_cli.engines.kernel_cases import BF16_MACS, CORES
 from whisper_npu_cli.engines.npu import OVERLAY
-from whisper_npu_cli.engines.npu_encoder import EncoderPlan, Packed
+from whisper_npu_cli.engines.npu_encoder import LAYERS, EncoderPlan, Packed
 from whisper_npu_cli.errors import ModelError
 from whisper_npu_cli.kernels import transformer
 from whisper_npu_cli.kernels.layout import TILE
@@ -35,7 +35,7 @@ CLOCK = 1e9
 """Cycles a second, where a device tells seconds only."""
 RUNS = 31
 """Of a launch, where it is measured: the median counts."""
-LAYERS_RUN = 3
+LAUNCHES_RUN = 3
 PAGE = 4096
 
 
@@ -86,16 +86,16 @@ def measure(model: str, name: str, tell: Callable[[str], None]) -> dict[str, Any
     Raises ModelError and DeviceError.
     """
     sizes = _geometry(model)
-    short = replace(sizes, encoder_layers=min(LAYERS_RUN, sizes.encoder_layers))
+    left_out = max(0, -(-sizes.encoder_layers // LAYERS) - LAUNCHES_RUN)
+    short = replace(sizes, encoder_layers=sizes.encoder_layers - LAYERS * left_out)
     device = open_device(name)
     bench = EncoderBench(device, EncoderPlan(short), _random(short))
     launches = []
     for number in range(len(bench.plan.launches)):
         tell(f"launch {number + 1} of {len(bench.plan.launches)}")
         launches.append(bench.launch(number))
-    repeated = sizes.encoder_layers - short.encoder_layers
     counts = [1] * len(launches)
-    counts[len(launches) // 2] += repeated
+    counts[len(launches) // 2] += left_out
     window = _sum("window", [cost.times(n) for cost, n in zip(launches, counts, strict=True)])
     operations = []
     for operation, stage in bench.stages().items():
