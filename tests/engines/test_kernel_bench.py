@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from whisper_npu_cli.aie.facts import launch
+from whisper_npu_cli.emulator import timing
 from whisper_npu_cli.engines import encoder_bench, kernel_bench
 from whisper_npu_cli.engines.kernel_bench import Cost, measure, run
 from whisper_npu_cli.engines.kernel_cases import (
@@ -52,6 +53,13 @@ def test_costs_of_small_kernels(device: Device, case: Case) -> None:
     assert cost.correlation >= 0.9999
     assert work.least < cost.cycles <= cost.launch_cycles - launch.LAUNCH - launch.FIRST_SYNC
     assert cost.bytes >= work.inputs.size + work.size
+
+
+def test_changing_the_overlay_costs_nothing(device: Device) -> None:
+    """The array is configured anew then, which takes much longer than these kernels."""
+    for case in (SMALL[1], SMALL[4], SMALL[1]):
+        cost = run(device, case)
+        assert cost.cycles < cost.launch_cycles < timing.CONTEXT_SWITCH
 
 
 def test_a_wrong_result_shows(device: Device) -> None:
