@@ -1,6 +1,7 @@
 """The costs of the encoder's operations."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -51,6 +52,13 @@ def test_every_stage_leaves_its_last_result_in_the_activations():
         transfers = [t for packed in stage for t in packed.operation.transfers()]
         offset, size = encoder_bench._last_written(transfers)
         assert offset % 4096 == 0 and 0 < size <= 4096 and offset + size <= plan.bytes[0]
+
+
+def test_no_launch_leaves_its_result_where_it_read():
+    """Else the mark that proves a launch would lie in its input, and come back from there."""
+    launches = EncoderPlan(replace(PUBLISHED["base"], encoder_layers=12)).launches
+    places = [launch.output.offset for launch in launches]
+    assert all(a != b for a, b in pairwise(places))
 
 
 def test_shares():

@@ -95,7 +95,7 @@ class EncoderPlan:
         width, wide = sizes.d_model // TILE, sizes.encoder_ffn // TILE
         self.mel = self._matrix(TAPS * ROWS, -(-(TAPS * sizes.n_mels + 2) // TILE), Order.STREAM)
         self._conv1 = self._matrix(TAPS * ROWS, width)
-        self._x = [self._matrix(ROWS, width) for _ in range(2)]
+        self._x = [self._matrix(ROWS, width) for _ in range(LAYERS + 1)]
         self._y = self._matrix(ROWS, width)
         self._normal = self._matrix(ROWS, width, Order.STREAM)
         self._queries = self._matrix(ROWS, width)
@@ -136,7 +136,7 @@ class EncoderPlan:
         self._gemm("conv2", conv2, self._x[0], _conv2, gelu=True, residual=self.positions)
         for n in range(sizes.encoder_layers):
             # a launch must not write where it reads: it may have to be repeated
-            before, after = self._x[n % 2], self._x[(n + 1) % 2]
+            before, after = (self._x[k % (LAYERS + 1)] for k in (n, n + 1))
             scope = f"model.encoder.layers.{n}"
             self._norm(f"{scope}.self_attn_layer_norm", before, self._normal)
             self._project(f"{scope}.self_attn")
