@@ -1,6 +1,6 @@
-"""Texts of a device against those of the CPU's float32 engine, over utterances of `synthesize.py test`.
+"""Texts of a device against the CPU's float32 ones, over utterances of `synthesize.py test`.
 
-    python scripts/demo_model/compare.py --data DATA [--device emulator] [--count 200] [--model demo]
+    python scripts/demo_model/compare.py --data DATA [--device emulator] [--count 200]
 
 Says how many texts are equal and both word error rates. Half of the utterances are of voices that
 the demo model was trained on, half of others. On the emulator one takes 10 to 20 s.

@@ -141,14 +141,7 @@ def gemm(p: Program, t: Tile) -> None:
     order_at = p.const(HEADER + 4 * Word.ORDERS, name="order_at")
     with p.loop(panels):
         with p.loop(rows):
-            mode, first = p.product_mode(Shape.BF16_4X8X4), p.scalar("first")
-            p.mov(p.product_mode(Shape.BF16_4X8X4, zero_accumulator=True), to=first)
-            with p.loop(chunks):
-                a, b, c = t.a.take(), t.b.take(), p.pointer("c", C)
-                tile_product(p, a, b, c, row_steps(p), group_steps(p), first, mode, BLOCKS)
-                t.a.give()
-                t.b.give()
-                p.mov(mode, to=first)
+            add_up(p, t, chunks)
             added = p.scalar("added")
             p.mov(bias, to=added)
             with p.if_nonzero(t.parameter(Word.GELU)):
@@ -157,6 +150,18 @@ def gemm(p: Program, t: Tile) -> None:
             finish(p, t, added, order_at)
         p.add(bias, p.const(PANEL_BIAS), to=bias)
         p.add(order_at, 4, to=order_at)
+
+
+def add_up(p: Program, t: Tile, chunks: Value) -> None:
+    """The sums of a tile to C, from so many chunks of both nets."""
+    mode, first = p.product_mode(Shape.BF16_4X8X4), p.scalar("first")
+    p.mov(p.product_mode(Shape.BF16_4X8X4, zero_accumulator=True), to=first)
+    with p.loop(chunks):
+        a, b, c = t.a.take(), t.b.take(), p.pointer("c", C)
+        tile_product(p, a, b, c, row_steps(p), group_steps(p), first, mode, BLOCKS)
+        t.a.give()
+        t.b.give()
+        p.mov(mode, to=first)
 
 
 def finish(p: Program, t: Tile, bias: Value, order_at: Value) -> None:

@@ -94,9 +94,9 @@ def _finish(p: Program, t: Tile, panel: Value, order_at: Value) -> None:
         gemm.finish(p, t, p.const(ZEROS), order_at)
     with p.otherwise():
         with p.if_zero(p.add(wanted, -Format.INT8)):
-            _write_int8(p, t)
+            write_int8(p, t)
         with p.otherwise():
-            _write_words(p, t)
+            write_words(p, t)
 
 
 def _scale(p: Program, panel: Value, scales: Value) -> None:
@@ -166,7 +166,7 @@ def _first_words(p: Program) -> Value:
     return p.vsel_32(p.vbcst_32(p.const(0)), p.vbcst_32(p.const(0x3F803F80)), select)
 
 
-def _write_words(p: Program, t: Tile) -> None:
+def write_words(p: Program, t: Tile) -> None:
     """C as it is, in eight pieces of 8 rows."""
     source = p.pointer("c", C)
     with p.loop(8):
@@ -178,7 +178,7 @@ def _write_words(p: Program, t: Tile) -> None:
         t.out.give()
 
 
-def _write_int8(p: Program, t: Tile) -> None:
+def write_int8(p: Program, t: Tile) -> None:
     """C times the steps, rounded and saturated, as left-operand blocks in two pieces of 32 rows."""
     pairs = p.product_mode(Shape.BF16_LANES_16X2)
     plain, none = p.const(0, name="plain"), p.const(0, p.new("s", "none"))

@@ -1,4 +1,4 @@
-"""The int8 product as an operation of the overlay transformer_int8: its header and transfers."""
+"""Products as operations of the overlay transformer_int8: their headers and transfers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from whisper_npu_cli.kernels import gemm_int8, layout_int8
 from whisper_npu_cli.kernels.gemm_int8 import Format
 from whisper_npu_cli.kernels.layout import NETS, PIECES, TILE, split_bfloat16
 from whisper_npu_cli.kernels.layout_int8 import DEPTH
-from whisper_npu_cli.kernels.operations import Product, header_chunk
+from whisper_npu_cli.kernels.operations import Gemm, Product, header_chunk
 from whisper_npu_cli.kernels.transformer_int8 import Operation
 
 MOST_DEPTH = 64
@@ -49,8 +49,7 @@ class GemmInt8(Product):
     @property
     def result_pieces(self) -> int:
         """Pieces of a tile of the result."""
-        words = layout_int8.WORD_PIECES
-        return {Format.BF16: PIECES, Format.INT8: layout_int8.BYTE_PIECES}.get(self.format, words)
+        return _pieces(self.format)
 
     def pack(
         self, right: NDArray[np.int8], scales: NDArray[np.float32], bias: NDArray[np.float32]
@@ -73,7 +72,39 @@ class GemmInt8(Product):
 
     def _words(self, column: int) -> list[int]:
         words = self.words(Operation.GEMM, column)
-        words[gemm_int8.Word.FORMAT] = self.format
-        high, low = split_bfloat16(np.array([self.steps], np.float32))[:, 0].tolist()
-        words[gemm_int8.Word.STEPS] = high | low << 16
-        return words
+        return _with_format(words, self.format, self.steps)
+
+
+@dataclass(frozen=True)
+class GemmWide(Gemm):
+    """result = act(left @ right + bias) of bf16 matrices, as FP32 or, times `steps`, as INT8."""
+
+    format: Format = Format.FP32
+    steps: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.format not in (Format.FP32, Format.INT8) or self.residual is not None:
+            raise DesignError("A product of GemmWide is FP32 or INT8 and has no residual.")
+
+    @property
+    def result_pieces(self) -> int:
+        """Pieces of a tile of the result."""
+        return _pieces(self.format)
+
+    def words(self, operation: int, column: int) -> list[int]:
+        """The header of a column of cores, with the operation's number in this overlay."""
+        words = super().words(Operation.GEMM_WIDE, column)
+        return _with_format(words, self.format, self.steps)
+
+
+def _pieces(format: Format) -> int:
+    others = {Format.BF16: PIECES, Format.INT8: layout_int8.BYTE_PIECES}
+    return others.get(format, layout_int8.WORD_PIECES)
+
+
+def _with_format(words: list[int], format: Format, steps: float) -> list[int]:
+    words[gemm_int8.Word.FORMAT] = format
+    high, low = split_bfloat16(np.array([steps], np.float32))[:, 0].tolist()
+    words[gemm_int8.Word.STEPS] = high | low << 16
+    return words

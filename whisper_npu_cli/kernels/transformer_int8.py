@@ -10,7 +10,7 @@ from whisper_npu_cli.aie.array.place import Placement
 from whisper_npu_cli.aie.asm.modes import Rounding, Saturation
 from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.aie.facts.topology import Tile as Place
-from whisper_npu_cli.kernels import gemm_int8, softmax, transformer
+from whisper_npu_cli.kernels import gemm_int8, gemm_wide, softmax, transformer
 from whisper_npu_cli.kernels.tile import BANKS, Tile, clear_accumulators
 
 NAME = "transformer_int8"
@@ -21,6 +21,7 @@ class Operation(IntEnum):
 
     GEMM = 1
     SOFTMAX = 2
+    GEMM_WIDE = 3
 
 
 def design() -> Design:
@@ -37,10 +38,14 @@ def tile_program() -> Program:
     clear_accumulators(p)
     with p.forever():
         t.read_header()
-        with p.if_zero(p.add(t.parameter(0), -Operation.GEMM)):
+        other = p.add(t.parameter(0), -Operation.GEMM)
+        with p.if_zero(other):
             gemm_int8.gemm_int8(p, t)
         with p.otherwise():
-            softmax.softmax(p, t)
+            with p.if_zero(p.add(other, Operation.GEMM - Operation.SOFTMAX)):
+                softmax.softmax(p, t)
+            with p.otherwise():
+                gemm_wide.gemm_wide(p, t)
     return p
 
 
