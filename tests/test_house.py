@@ -31,7 +31,9 @@ MAY_IMPORT = {
 # the emulator learns a design from its bytes, never from what made them
 EMULATOR_AIE = ("aie.facts.", "aie.formats.", "aie.asm.decode.", "aie.asm.instruction.")
 # the command line finds models by name and picks a device; it never touches a tensor
-CLI_ENGINES = {"engines.encoder_bench", "engines.models", "engines.select"}
+CLI_ENGINES = {
+    "engines.encoder_bench", "engines.kernel_bench", "engines.models", "engines.select",
+}  # fmt: skip
 HEAVY = {
     "av", "ctranslate2", "faster_whisper", "huggingface_hub", "librosa", "numpy", "safetensors",
     "soxr", "tokenizers",

@@ -7,6 +7,7 @@ import pytest
 from whisper_npu_cli.cli import bench, machine
 from whisper_npu_cli.cli.bench import Spread
 from whisper_npu_cli.engines import encoder_bench as encoder_bench_module
+from whisper_npu_cli.engines import kernel_bench as kernel_bench_module
 
 
 def test_figures_as_json(command):
@@ -102,6 +103,49 @@ def test_the_encoder_is_the_npus(command, encoder_bench):
     assert command("bench", "--encoder", "--device", "cpu")[0] == 2
     assert command("bench", "--encoder", "--audio", command.sound())[0] == 2
     assert encoder_bench == []
+
+
+KERNEL = {
+    "kernel": "gemm", "dtype": "bf16", "shape": [1536, 64, 1536], "cycles": 150_000,
+    "launch_cycles": 250_000, "microseconds": None, "launch_microseconds": None,
+    "percent_of_peak": 49.15, "peak": "mac", "bytes": 7_100_000, "correlation": 0.9999987,
+}  # fmt: skip
+MEASURED = {"microseconds": 1150.04, "launch_microseconds": 1250.0}
+
+
+@pytest.fixture
+def kernel_bench(monkeypatch):
+    asked = []
+
+    def measure(device, tell):
+        asked.append(device)
+        tell("1 of 1: gemm")
+        kernel = KERNEL if device == "emulator" else KERNEL | MEASURED
+        return {"device": device, "emulated": device == "emulator", "kernels": [kernel]}
+
+    monkeypatch.setattr(kernel_bench_module, "measure", measure)
+    return asked
+
+
+def test_the_kernels_costs(command, kernel_bench):
+    code, out, err = command("bench", "--kernels", "--json")
+    assert (code, json.loads(out)["kernels"], err) == (0, [KERNEL], "whisper-npu: 1 of 1: gemm\n")
+    code, out, _ = command("bench", "--kernels")
+    assert code == 0 and "emulated cycles, no measurement of an NPU" in out
+    row = "gemm bf16 1536 x 64 x 1536 150,000 250,000 49.1 of MAC 0.0071 0.999999"
+    assert row.split() in [line.split() for line in out.splitlines()]
+    _, out, _ = command("bench", "--kernels", "--device", "npu")
+    assert "emulated" not in out and "µs, launch" in out
+    row = "gemm bf16 1536 x 64 x 1536 1,150.0 1,250.0 49.1 of MAC 0.0071 0.999999"
+    assert row.split() in [line.split() for line in out.splitlines()]
+    assert kernel_bench == ["emulator", "emulator", "npu"]
+
+
+def test_the_kernels_are_the_npus(command, kernel_bench, encoder_bench):
+    assert command("bench", "--kernels", "--device", "cpu")[0] == 2
+    assert command("bench", "--kernels", "--audio", command.sound())[0] == 2
+    assert command("bench", "--kernels", "--encoder")[0] == 2
+    assert kernel_bench == encoder_bench == []
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,11 @@ import re
 from pathlib import Path
 
 import typer
-from test_bench_command import COSTS
+from test_bench_command import COSTS, KERNEL
 
 from whisper_npu_cli.cli.app import app
 from whisper_npu_cli.cli.argv import Grammar
+from whisper_npu_cli.engines.kernel_cases import CASES
 from whisper_npu_cli.errors import ExitCode
 
 TEXT = (Path(__file__).parents[2] / "docs/cli.md").read_text()
@@ -41,3 +42,10 @@ def test_every_figure_of_bench_is_documented(command):
 def test_every_figure_of_the_encoders_bench_is_documented():
     named = [key for part in (COSTS, COSTS["window"], COSTS["operations"][0]) for key in part]
     assert [key for key in named if f"`{key}`" not in TEXT] == []
+
+
+def test_every_figure_of_the_kernels_bench_is_documented():
+    text = (Path(__file__).parents[2] / "docs/json.md").read_text()
+    assert [key for key in KERNEL if f"`{key}`" not in text] == []
+    assert [c.kernel for c in CASES if f"`{c.kernel}`" not in text] == []
+    assert [c.dtype for c in CASES if f"`{c.dtype}`" not in text] == []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from whisper_npu_cli.cli import encoder_costs, flags, machine
+from whisper_npu_cli.cli import encoder_costs, flags, kernel_costs, machine
 from whisper_npu_cli.cli.report import STAGE_TITLES
 from whisper_npu_cli.cli.streams import note, put
 from whisper_npu_cli.errors import UsageError
@@ -28,6 +28,9 @@ Repeat = Annotated[int, typer.Option("--repeat", min=1, help="Measured runs.")]
 Warmup = Annotated[int, typer.Option("--warmup", min=0, help="Runs before, not measured.")]
 Encoder = Annotated[
     int, flags.switch("--encoder", help="What each operation of the NPU's encoder costs instead.")
+]
+Kernels = Annotated[
+    int, flags.switch("--kernels", help="What single kernels of the NPU cost instead.")
 ]
 
 
@@ -53,15 +56,22 @@ def bench(
     repeat: Repeat = 5,
     warmup: Warmup = 1,
     encoder: Encoder = False,
+    kernels: Kernels = False,
     json: Annotated[int, flags.switch("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure speed, memory and processor time on this machine.
 
     Prints medians, and the least and most of all runs in brackets.
     """
+    if encoder and kernels:
+        raise UsageError("--encoder and --kernels are two benchmarks; give one of them.")
+    if audio and (encoder or kernels):
+        raise UsageError(f"--{'encoder' if encoder else 'kernels'} needs no sound; leave --audio.")
+    if kernels:
+        found = kernel_costs.measure(device)
+        put(json_format.dumps(found) if json else kernel_costs.as_text(found))
+        return
     if encoder:
-        if audio:
-            raise UsageError("--encoder needs no sound; leave --audio.")
         costs = encoder_costs.measure(model, device)
         put(json_format.dumps(costs) if json else encoder_costs.as_text(costs))
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from whisper_npu_cli.cli.streams import note
@@ -15,15 +16,21 @@ def measure(model: str, device: str) -> dict[str, Any]:
 
     `auto` takes the NPU where there is one. Raises UsageError for the CPU, DeviceError, ModelError.
     """
-    from whisper_npu_cli.engines.select import has_phoenix
-
-    if device == "cpu":
-        raise UsageError("--encoder is about the NPU; use --device npu or emulator.")
-    if device == "auto":
-        device = "npu" if has_phoenix() else "emulator"
+    device = npu_or_emulator(device, "--encoder")
     from whisper_npu_cli.engines import encoder_bench
 
     return encoder_bench.measure(model, device, note)
+
+
+def npu_or_emulator(device: str, option: str) -> str:
+    """The device that is meant, `auto` resolved. Raises UsageError for the CPU."""
+    from whisper_npu_cli.engines.select import has_phoenix
+
+    if device == "cpu":
+        raise UsageError(f"{option} is about the NPU; use --device npu or emulator.")
+    if device == "auto":
+        return "npu" if has_phoenix() else "emulator"
+    return device
 
 
 def as_text(costs: dict[str, Any]) -> str:
@@ -46,14 +53,21 @@ def as_text(costs: dict[str, Any]) -> str:
             f"layers run  {costs['layers_run']} of {costs['layers']}: first, middle and last "
             "launch; the others are as the middle one"
         )
-    rows = [HEADINGS, *(_row(operation, alone) for operation in operations)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = [
-        "  ".join([name.ljust(widths[0]), *map(str.rjust, cells, widths[1:])])
-        for name, *cells in rows
-    ]
+    rows = table([HEADINGS, *(_row(operation, alone) for operation in operations)])
     end = f"Each operation ran alone here, with what a launch costs; their sum is {alone:,} cycles."
-    return "\n".join([*lines, "", *table, "", end])
+    return "\n".join([*lines, "", *rows, "", end])
+
+
+def table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """Lines with aligned columns: the first `left` ones to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if at < left else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
 
 
 def _row(operation: dict[str, Any], alone: int) -> tuple[str, ...]:

@@ -176,12 +176,9 @@ class EncoderPlan:
         residual: Activations | None = None,
     ) -> None:
         """A product in as few operations as its panels allow, of about equal size."""
-        panels = len(targets) // NETS
-        parts = -(-panels // MOST_PANELS)
         stage = []
-        for chosen in np.array_split(np.arange(panels), parts):
-            first, last = int(chosen[0]) * NETS, int(chosen[-1] + 1) * NETS
-            part = None if residual is None else _from_column(residual, first)
+        for first, last in split_columns(len(targets), MOST_PANELS):
+            part = None if residual is None else from_column(residual, first)
             made = Gemm(left, Weights(WEIGHTS, 0), left.columns, targets[first:last], part, gelu)
             at = self._take(WEIGHTS, made.size)
             made = replace(made, weights=Weights(WEIGHTS, at))
@@ -249,7 +246,14 @@ class EncoderPlan:
         return self.result.unpack(part)[:SOURCE_POSITIONS, : self.sizes.d_model]
 
 
-def _from_column(matrix: Activations, first: int) -> Activations:
+def split_columns(columns: int, most_panels: int) -> list[tuple[int, int]]:
+    """First column of tiles, and the one behind the last, of each operation of a wide product."""
+    panels = columns // NETS
+    parts = np.array_split(np.arange(panels), -(-panels // most_panels))
+    return [(int(part[0]) * NETS, int(part[-1] + 1) * NETS) for part in parts]
+
+
+def from_column(matrix: Activations, first: int) -> Activations:
     """The columns of tiles from `first` on."""
     offset = matrix.offset + 4 * first * matrix.column_step
     return replace(matrix, columns=matrix.columns - first, offset=offset)
