@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faulty_pyxrt import ERRORS, Faulty, backend
 
+from faulty_pyxrt import ERRORS, Faulty, backend
 from whisper_npu_cli.aie.formats import sequence
 from whisper_npu_cli.aie.formats.registers import Write
 from whisper_npu_cli.emulator import pyxrt
