@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from board import MEM, MM2S, S2MM, through_memtile
 
-from whisper_npu_cli.emulator.timing import LAUNCH
+from whisper_npu_cli.aie.facts.launch import LAUNCH
 
 
 def numbered(count):
