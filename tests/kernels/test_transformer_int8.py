@@ -1,4 +1,4 @@
-"""The overlay transformer_int8 as a whole: it fits, and its golden launch does what it says."""
+"""The overlay transformer_int8 as a whole: its golden launch does what it says."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from whisper_npu_cli.kernels.golden import Expected, Given
 
 def test_the_golden_launch() -> None:
     made = configured(transformer_int8.NAME)
-    (code,) = {id(c): c for c in made.code.values()}.values()
-    assert len(code.assembly.code) <= 12 * 1024
     arguments = made.golden.arguments
     assert len(arguments) == made.overlay.buffers
     given = [a.content for a in arguments if isinstance(a, Given)]

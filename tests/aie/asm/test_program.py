@@ -193,3 +193,16 @@ def test_a_pattern_of_three_dimensions() -> None:
     with p.loop(6):
         p.vst(p.vld(q.post(d)), target.post(32))
     build(p)
+
+
+def test_a_modifier_steps_one_pointer() -> None:
+    """Two would count in the same register, and each would turn around at the wrong place."""
+    p = Program("t")
+    first, second = p.pointer("a", 0x70000), p.pointer("b", 0x71000)
+    steps = p.dimensions(step=64, inner=32, count=4)
+    data = p.load_x(first, steps)
+    p.vst(data.lo, first.post(steps))
+    with pytest.raises(
+        KernelError, match=r"counts the steps of the pointer a, so it cannot step b"
+    ):
+        p.vst(data.lo, second.post(steps))

@@ -97,6 +97,8 @@ class Program:
         self.inputs: list[Variable] = []
         self._open: list[list[Node]] = [self.body]
         self._names: set[str] = set()
+        self._stepped: dict[Variable, Variable] = {}
+        """The pointer that each 2-D or 3-D modifier steps: it counts in the modifier itself."""
 
     # ------------------------------------------------------------------ values
 
@@ -185,11 +187,27 @@ class Program:
         for value in selected.results:
             if not value.variable.name:
                 value.variable.name = self._name(name)
+        for address in arguments:
+            if isinstance(address, Address):
+                self._check_step(address)
         targets = [a.pointer.variable.buffer for a in arguments if isinstance(a, Address)]
         buffer = targets[0] if targets else ""
         bank = self.banks.get(buffer)
         self._add(Operation(selected.forms, buffer, bank, fixed=dict(selected.fixed)))
         return selected.results
+
+    def _check_step(self, address: Address) -> None:
+        """KernelError where a modifier that counts for one pointer would step another one."""
+        step = address.step
+        if not isinstance(step, Value) or step.file not in ("d", "d3"):
+            return
+        pointer = address.pointer.variable
+        first = self._stepped.setdefault(step.variable, pointer)
+        if first is not pointer:
+            raise KernelError(
+                f"{step!r} of {self.name} counts the steps of the pointer {first!r}, so it cannot "
+                f"step {pointer!r}, too; make dimensions for each."
+            )
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         mnemonic = name.rstrip("_")
