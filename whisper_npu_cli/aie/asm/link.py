@@ -46,13 +46,14 @@ class Code:
     """A program for one core.
 
     `timed` is the schedule on variables, `registers` where these sit, `inputs` where a program
-    that starts with values expects them; `origins` says which operation each instruction is.
+    that starts with values expects them; `origins` says which operation each instruction is. Its
+    repr leaves out what would fill screens.
     """
 
     name: str
-    assembly: Assembly
-    timed: tuple[Timed, ...]
-    registers: dict[Variable, str]
+    assembly: Assembly = field(repr=False)
+    timed: tuple[Timed, ...] = field(repr=False)
+    registers: dict[Variable, str] = field(repr=False)
     inputs: dict[str, str]
     checkpoints: tuple[Checkpoint, ...]
     origins: dict[tuple[int, str], Operation] = field(repr=False)
