@@ -6,6 +6,7 @@ has given back is unknown from then on, so that a late read of it is refused.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -113,7 +114,9 @@ def compiled(operation: Callable[[Program, tile.Tile], None]) -> Code:
     with p.forever():
         t.read_header()
         operation(p, t)
-    return compile_program(p)
+    code = compile_program(p)
+    gc.freeze()  # see array_bench
+    return code
 
 
 def run(

@@ -167,7 +167,7 @@ def test_too_wide_products_are_refused() -> None:
         Gemm(left, Weights(1, 0), 1, (Target(0),) * 3)
 
 
-@pytest.mark.parametrize("width", [384, 512, 768, 1024, 1280])
+@pytest.mark.parametrize("width", [384, 768, 1280])
 def test_whisper_s_shapes_make_valid_launches(width: int) -> None:
     """Projections and both halves of the feed-forward layer of tiny to large, in 6 panels."""
     bench_placed = ArrayBench(4096).placed

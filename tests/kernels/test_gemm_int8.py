@@ -254,6 +254,7 @@ def test_a_feed_forward_layer_stays_in_int8() -> None:
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] >= 0.9995
 
 
+@pytest.mark.slow
 def test_half_of_the_peak() -> None:
     """1536 x 512 x 2048, launch and dispatch included, by the emulator's count."""
     left, right = draw(1536, 512, 2048, 15)
@@ -292,7 +293,7 @@ def test_what_cannot_be_done_is_refused() -> None:
             layout_int8.pack_left(left, np.zeros((1, 1), np.int8), np.float32([scale]))
 
 
-@pytest.mark.parametrize("width", [384, 512, 768, 1024, 1280])
+@pytest.mark.parametrize("width", [384, 768, 1280])
 def test_whisper_s_shapes_make_valid_launches(width: int) -> None:
     """Projections and both halves of the feed-forward layer of tiny to large, in 12 panels."""
     placed = ArrayBench(4096, overlay=transformer_int8.NAME).placed

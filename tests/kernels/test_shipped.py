@@ -24,15 +24,15 @@ from whisper_npu_cli.npu.catalog import read_catalog
 from whisper_npu_cli.npu.host import Host
 from whisper_npu_cli.npu.trial import Plan, try_out
 
-MADE = {overlay.name: configured(overlay.name) for overlay in OVERLAYS}
+NAMES = [overlay.name for overlay in OVERLAYS]
 ENTRIES = {e["kernel"]: e for e in json.loads((FOLDER / MANIFEST).read_text())["xclbins"]}
-names = pytest.mark.parametrize("name", MADE)
+names = pytest.mark.parametrize("name", NAMES)
 
 
 def test_the_manifest_names_every_file_and_no_other() -> None:
-    assert [*ENTRIES] == [*MADE]
+    assert [*ENTRIES] == NAMES
     catalog = read_catalog(FOLDER)
-    assert [overlay.fault() for overlay in catalog] == [""] * len(MADE)
+    assert [overlay.fault() for overlay in catalog] == [""] * len(NAMES)
     files = {overlay.path for overlay in catalog} | {o.golden.sequence for o in catalog}
     files |= {a.path for o in catalog for a in o.golden.arguments if a.path}
     assert {*FOLDER.iterdir()} - files == {FOLDER / MANIFEST, FOLDER / "README.md"}
@@ -41,7 +41,7 @@ def test_the_manifest_names_every_file_and_no_other() -> None:
 @names
 def test_files_are_made_from_these_sources(name: str) -> None:
     """Without bootgen and xclbinutil: what they were given is in the file. Else build_xclbins."""
-    made, entry = MADE[name], ENTRIES[name]
+    made, entry = configured(name), ENTRIES[name]
     assert entry["source_sha256"] == made.source
     assert entry["golden"] == golden_entry(made)
     box = xclbin.read(FOLDER / entry["file"])
@@ -59,7 +59,7 @@ def test_files_are_made_from_these_sources(name: str) -> None:
 @pytest.mark.parametrize("name", ["passthrough", "vector_add_one"])
 def test_programs_stand_up_to_the_checker(name: str) -> None:
     """Those of the transformer overlay are checked operation by operation (test_attention, ...)."""
-    made = MADE[name]
+    made = configured(name)
     codes = {id(code): (tile, code) for tile, code in made.code.items()}
     programs = made.overlay.programs(made.placement)
     for tile, code in codes.values():
@@ -71,7 +71,7 @@ def test_programs_stand_up_to_the_checker(name: str) -> None:
 def test_passthrough(objects: int) -> None:
     size = objects * passthrough.OBJECT
     source = np.random.default_rng(objects).integers(0, 256, size, np.uint8)
-    ops = passthrough.sequence(MADE["passthrough"].placement, size)
+    ops = passthrough.sequence(configured("passthrough").placement, size)
     for data in (source, source[::-1].copy()):  # nothing of a launch stays behind
         np.testing.assert_array_equal(opened("passthrough").run(ops, data, size), data)
 
@@ -81,7 +81,7 @@ def test_vector_add_one(blocks: int) -> None:
     size = blocks * vector_add_one.BLOCK
     source = np.random.default_rng(blocks).integers(-(2**31), 2**31, size // 4, np.int32)
     source[[0, -1]] = 2**31 - 1  # one more is the least
-    ops = vector_add_one.sequence(MADE["vector_add_one"].placement, size)
+    ops = vector_add_one.sequence(configured("vector_add_one").placement, size)
     for data in (source, source[::-1].copy()):
         result = opened("vector_add_one").run(ops, data, size).view(np.int32)
         np.testing.assert_array_equal(result, data + np.int32(1))
@@ -92,7 +92,7 @@ def test_every_golden_vector_is_right_on_the_emulator() -> None:
         Host(), Plan("whisper_npu_cli.emulator.pyxrt", str(FOLDER), device=True, all=True), 600
     )
     assert {s: e for s, e in {**trial.steps, trial.died_at: trial.death}.items() if e} == {}
-    assert trial.started("run") == [f"run {name}.xclbin" for name in MADE]
+    assert trial.started("run") == [f"run {name}.xclbin" for name in NAMES]
 
 
 def test_a_golden_vector_is_the_rule_that_docs_tell() -> None:
