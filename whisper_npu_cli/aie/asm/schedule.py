@@ -250,7 +250,14 @@ class _Straight:
         """Enter what cannot move; None where the start and the end get in each other's way."""
         inside = list(self.head)
         inside += [Placed(i.operation, i.time + length, i.form) for i in self.tail]
-        around = [*self.early, *(Placed(i.operation, i.time + length, i.form) for i in self.late)]
+        late = [Placed(i.operation, i.time + length, i.form) for i in self.late]
+        before = Reservations()
+        for item in self.early:
+            before.add(uses(busy(item.operation, item.form)), item.time)
+        # of what comes before, and of what comes after, not all may be on one way; one of each is
+        if not all(before.free(uses(busy(i.operation, i.form)), i.time) for i in late):
+            return None
+        around = [*self.early, *late]
         for number, item in enumerate([*around, *inside]):
             taken = uses(busy(item.operation, item.form))
             if number >= len(around) and not table.free(taken, item.time):
