@@ -14,10 +14,9 @@ from pathlib import Path
 import jiwer
 from tqdm import tqdm
 
+from evaluate import SETS
 from sentences import normalise
 from whisper_npu_cli import Options, Transcriber
-
-SETS = ("test-seen", "test-unseen")
 
 
 def chosen(data: Path, count: int) -> list[Path]:

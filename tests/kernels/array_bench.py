@@ -14,7 +14,13 @@ from whisper_npu_cli.emulator.buffers import HostMemory
 from whisper_npu_cli.emulator.host import Launch, Outcome
 from whisper_npu_cli.emulator.machine import Machine
 from whisper_npu_cli.kernels.build import Configured, configure
+from whisper_npu_cli.kernels.layout import from_bfloat16, to_bfloat16
 from whisper_npu_cli.kernels.overlays import OVERLAYS
+
+
+def rounded(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """What is left of numbers in bfloat16."""
+    return from_bfloat16(to_bfloat16(values)).astype(np.float64)
 
 
 @cache

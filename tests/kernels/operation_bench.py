@@ -14,7 +14,6 @@ from functools import cache
 import numpy as np
 
 from whisper_npu_cli.aie.asm.link import Code, compile_program
-from whisper_npu_cli.aie.asm.modes import Rounding, Saturation
 from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.emulator.arena import Arena
 from whisper_npu_cli.emulator.core import Core
@@ -106,15 +105,7 @@ class Bench:
 @cache
 def compiled(operation: Callable[[Program, tile.Tile], None]) -> Code:
     """A program that takes headers and runs one operation, for ever."""
-    p = Program(operation.__name__, tile.BANKS)
-    p.rounding(Rounding.HALF_TO_EVEN)
-    p.saturation(Saturation.SATURATE)
-    t = tile.Tile.of(p)
-    tile.clear_accumulators(p)
-    with p.forever():
-        t.read_header()
-        operation(p, t)
-    code = compile_program(p)
+    code = compile_program(tile.endless(operation.__name__, {0: operation}))
     gc.freeze()  # see array_bench
     return code
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from array_bench import ArrayBench
+from array_bench import ArrayBench, rounded
 from numpy.typing import NDArray
 
 from whisper_npu_cli.aie.array.design import DesignError
@@ -25,10 +25,6 @@ Matrix = NDArray[np.float32]
 
 def tiles(size: int, multiple: int = 1) -> int:
     return -(-size // (64 * multiple)) * multiple
-
-
-def rounded(values: Matrix) -> NDArray[np.float64]:
-    return from_bfloat16(to_bfloat16(values)).astype(np.float64)
 
 
 class Product:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from array_bench import ArrayBench
+from array_bench import ArrayBench, rounded
 from numpy.typing import NDArray
 
 from whisper_npu_cli.aie.array.design import DesignError
 from whisper_npu_cli.kernels import gelu, layout_int8, transformer_int8
 from whisper_npu_cli.kernels.dispatch import dispatch
 from whisper_npu_cli.kernels.gemm_int8 import Format
-from whisper_npu_cli.kernels.layout import Activations, Order, from_bfloat16, to_bfloat16
+from whisper_npu_cli.kernels.layout import Activations, Order
 from whisper_npu_cli.kernels.operations import Weights, columns_of
 from whisper_npu_cli.kernels.operations_int8 import GemmWide
 
@@ -41,8 +41,7 @@ def run(
     for _ in range(2):  # nothing of a launch stays behind
         bench.run(dispatch(bench.placed, [work.transfers()]))
     memory = bench.read(0, result.offset, result.size).view(np.uint8)
-    exact = [from_bfloat16(to_bfloat16(a)).astype(np.float64) for a in (left, right)]
-    expected = exact[0] @ exact[1] + bias
+    expected = rounded(left) @ rounded(right) + bias
     return (
         UNPACK[form](result, memory)[:M, :N].astype(np.float64),
         gelu.reference(expected) if with_gelu else expected,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from array_bench import ArrayBench
+from array_bench import ArrayBench, rounded
 from numpy.typing import NDArray
 
 from whisper_npu_cli.kernels import attention, gelu, layer_norm
@@ -18,8 +18,6 @@ from whisper_npu_cli.kernels.layout import (
     TILE_WORDS,
     Activations,
     Order,
-    from_bfloat16,
-    to_bfloat16,
 )
 from whisper_npu_cli.kernels.operations import (
     Attention,
@@ -33,10 +31,6 @@ from whisper_npu_cli.kernels.operations import (
 
 Matrix = NDArray[np.float32]
 SCORE = np.log2(np.e) / np.sqrt(TILE)
-
-
-def rounded(values: Matrix) -> NDArray[np.float64]:
-    return from_bfloat16(to_bfloat16(values)).astype(np.float64)
 
 
 def close(found: Matrix, expected: NDArray[np.float64], error: float) -> None:

@@ -18,8 +18,6 @@ from whisper_npu_cli.emulator.lanes import lane, set_lane
 from whisper_npu_cli.emulator.numbers import wrap64
 from whisper_npu_cli.emulator.vectors import copy_unit
 
-FLIP = 38  # T16_1x2_flip: swaps the 16-bit halves of each word
-
 SHUFFLES = [
     "8_64x2_lo",
     "8_64x2_hi",

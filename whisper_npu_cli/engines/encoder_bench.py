@@ -204,11 +204,7 @@ def _macs(packed: Packed) -> int:
 
 def _last_written(transfers: Sequence[Any]) -> tuple[int, int]:
     """Offset and size of whole pages that end where the last result does."""
-    access = next(t for t in reversed(transfers) if t.port.startswith("out")).pieces[-1].access
-    last = access.offset + sum(
-        (n - 1) * s for n, s in zip(access.sizes, access.strides, strict=True)
-    )
-    end = (last + 1) * access.element_bytes
+    end = next(t for t in reversed(transfers) if t.port.startswith("out")).pieces[-1].access.end
     start = max(0, end - 1) // PAGE * PAGE
     return start, end - start
 

@@ -61,3 +61,46 @@ class Core(Protocol):
 
         Each result has `alignments` list[(token index, position)] and `text_token_probs`.
         """
+
+
+class Around:
+    """A Core that leaves everything to another Core; a start for those that change some of it."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    @property
+    def device(self) -> str:
+        """See Core."""
+        return self._core.device
+
+    @property
+    def device_index(self) -> list[int]:
+        """See Core."""
+        return self._core.device_index
+
+    @property
+    def is_multilingual(self) -> bool:
+        """See Core."""
+        return self._core.is_multilingual
+
+    @property
+    def n_mels(self) -> int:
+        """See Core."""
+        return self._core.n_mels
+
+    def encode(self, features: Any, to_cpu: bool = False) -> Any:
+        """See Core."""
+        return self._core.encode(features, to_cpu=to_cpu)
+
+    def generate(self, features: Any, prompts: list[list[int]], **options: Any) -> list[Any]:
+        """See Core."""
+        return self._core.generate(features, prompts, **options)
+
+    def detect_language(self, features: Any) -> list[list[tuple[str, float]]]:
+        """See Core."""
+        return self._core.detect_language(features)
+
+    def align(self, *operands: Any, **options: Any) -> list[Any]:
+        """See Core."""
+        return self._core.align(*operands, **options)

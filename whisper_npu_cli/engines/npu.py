@@ -17,7 +17,7 @@ import numpy.typing as npt
 from whisper_npu_cli.cache import digest_of_sources
 from whisper_npu_cli.engines.checkpoint import Checkpoint
 from whisper_npu_cli.engines.identity import identity
-from whisper_npu_cli.engines.interface import Core
+from whisper_npu_cli.engines.interface import Around, Core
 from whisper_npu_cli.engines.npu_encoder import EncoderPlan
 from whisper_npu_cli.errors import DeviceFault
 from whisper_npu_cli.kernels import transformer
@@ -139,7 +139,7 @@ def _packing_version() -> str:
     return digest_of_sources(package / "engines/npu_encoder.py", *package.glob("kernels/*.py"))
 
 
-class NpuCore:
+class NpuCore(Around):
     """A Core that encodes on a device and decodes with another Core.
 
     `failed` hears when a window had to be repeated. With `fall_back` it also hears when the device
@@ -147,30 +147,10 @@ class NpuCore:
     """
 
     def __init__(self, encoder: Encoder, cpu: Core, failed: Failed, fall_back: bool) -> None:
+        super().__init__(cpu)
         self._encoder: Encoder | None = encoder
-        self._cpu = cpu
         self._failed = failed
         self._fall_back = fall_back
-
-    @property
-    def device(self) -> str:
-        """See Core."""
-        return self._cpu.device
-
-    @property
-    def device_index(self) -> list[int]:
-        """See Core."""
-        return self._cpu.device_index
-
-    @property
-    def is_multilingual(self) -> bool:
-        """See Core."""
-        return self._cpu.is_multilingual
-
-    @property
-    def n_mels(self) -> int:
-        """See Core."""
-        return self._cpu.n_mels
 
     def take_cycles(self) -> int | None:
         """Array cycles since the last call, None where the device does not tell."""
@@ -182,7 +162,7 @@ class NpuCore:
     def encode(self, features: Any, to_cpu: bool = False) -> Any:
         """See Core."""
         if self._encoder is None:
-            return self._cpu.encode(features, to_cpu=to_cpu)
+            return super().encode(features, to_cpu=to_cpu)
         try:
             hidden = [self._encode(self._encoder, window) for window in np.array(features)]
             return ctranslate2.StorageView.from_array(np.stack(hidden))
@@ -191,36 +171,10 @@ class NpuCore:
                 raise
             self._encoder = None  # frees its buffers
             self._failed(fault, True)
-        return self._cpu.encode(features, to_cpu=to_cpu)
+        return super().encode(features, to_cpu=to_cpu)
 
     def _encode(self, encoder: Encoder, window: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         hidden = encoder.encode(window)
         if encoder.retried is not None:
             self._failed(encoder.retried, False)
         return hidden
-
-    def generate(self, features: Any, prompts: list[list[int]], **options: Any) -> list[Any]:
-        """See Core."""
-        return self._cpu.generate(features, prompts, **options)
-
-    def detect_language(self, features: Any) -> list[list[tuple[str, float]]]:
-        """See Core."""
-        return self._cpu.detect_language(features)
-
-    def align(
-        self,
-        features: Any,
-        start_sequence: list[int],
-        text_tokens: list[list[int]],
-        num_frames: int | list[int],
-        *,
-        median_filter_width: int = 7,
-    ) -> list[Any]:
-        """See Core."""
-        return self._cpu.align(
-            features,
-            start_sequence,
-            text_tokens,
-            num_frames,
-            median_filter_width=median_filter_width,
-        )

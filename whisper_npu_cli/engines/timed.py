@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, Protocol, runtime_checkable
 
-from whisper_npu_cli.engines.interface import Core
+from whisper_npu_cli.engines.interface import Around, Core
 
 
 class Clock(Protocol):
@@ -31,37 +31,17 @@ class Emulated(Protocol):
         """Array cycles since the last call, None where the device does not tell."""
 
 
-class Timed:
+class Timed(Around):
     """A Core around another Core; reports `encode`, and everything of the decoder as `decode`."""
 
     def __init__(self, core: Core, clock: Clock) -> None:
-        self._core = core
+        super().__init__(core)
         self._clock = clock
-
-    @property
-    def device(self) -> str:
-        """See Core."""
-        return self._core.device
-
-    @property
-    def device_index(self) -> list[int]:
-        """See Core."""
-        return self._core.device_index
-
-    @property
-    def is_multilingual(self) -> bool:
-        """See Core."""
-        return self._core.is_multilingual
-
-    @property
-    def n_mels(self) -> int:
-        """See Core."""
-        return self._core.n_mels
 
     def encode(self, features: Any, to_cpu: bool = False) -> Any:
         """See Core."""
         with timing(self._clock, "encode", features.shape[0]):
-            encoded = self._core.encode(features, to_cpu=to_cpu)
+            encoded = super().encode(features, to_cpu=to_cpu)
         cycles = self._core.take_cycles() if isinstance(self._core, Emulated) else None
         if cycles is not None:
             self._clock.add_cycles("encode", cycles)
@@ -70,7 +50,7 @@ class Timed:
     def generate(self, features: Any, prompts: list[list[int]], **options: Any) -> list[Any]:
         """See Core."""
         start = perf_counter()
-        results = self._core.generate(features, prompts, **options)
+        results = super().generate(features, prompts, **options)
         tokens = sum(len(sequence) for result in results for sequence in result.sequences_ids)
         self._clock.add("decode", perf_counter() - start, tokens)
         return results
@@ -78,26 +58,12 @@ class Timed:
     def detect_language(self, features: Any) -> list[list[tuple[str, float]]]:
         """See Core."""
         with timing(self._clock, "decode"):
-            return self._core.detect_language(features)
+            return super().detect_language(features)
 
-    def align(
-        self,
-        features: Any,
-        start_sequence: list[int],
-        text_tokens: list[list[int]],
-        num_frames: int | list[int],
-        *,
-        median_filter_width: int = 7,
-    ) -> list[Any]:
+    def align(self, *operands: Any, **options: Any) -> list[Any]:
         """See Core."""
         with timing(self._clock, "decode"):
-            return self._core.align(
-                features,
-                start_sequence,
-                text_tokens,
-                num_frames,
-                median_filter_width=median_filter_width,
-            )
+            return super().align(*operands, **options)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ does, the descriptors are written before it, so that only the start is left.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +53,10 @@ def dispatch(placed: Placement, operations: Sequence[Sequence[Transfer]]) -> tup
     return work.launch.finish()
 
 
-def footprint(transfer: Transfer) -> dict[int, NDArray[np.int64]]:
+Footprint = Mapping[int, NDArray[np.int64]]
+
+
+def footprint(transfer: Transfer) -> Footprint:
     """By kernel buffer, the numbers of all blocks of GRAIN bytes that a transfer touches."""
     found: dict[int, list[NDArray[np.int64]]] = {}
     for piece in transfer.pieces:
@@ -62,8 +65,8 @@ def footprint(transfer: Transfer) -> dict[int, NDArray[np.int64]]:
         for size, stride in zip(access.sizes, access.strides, strict=True):
             steps = np.arange(size) * stride
             if stride * access.element_bytes < GRAIN:  # one of each block does, and the last
-                steps = np.append(steps[:: max(1, GRAIN // (stride * access.element_bytes))],
-                                  steps[-1])  # fmt: skip
+                every = max(1, GRAIN // (stride * access.element_bytes))
+                steps = np.append(steps[::every], steps[-1])
             words = (words[:, None] + steps).ravel()
         found.setdefault(piece.argument, []).append(words * access.element_bytes // GRAIN)
     return {argument: np.unique(np.concatenate(parts)) for argument, parts in found.items()}
@@ -74,7 +77,7 @@ class _Dispatch:
         self.placed, self.launch = placed, Launch()
         self.current: dict[Transfer, Task] = {}
         """The operation under way, in the order of its starts."""
-        self.running: Sequence[Transfer] = ()
+        self.running: dict[Transfer, Footprint] = {}
         """All of it, over or not."""
         self.over: set[Transfer] = set()
         self.needs: dict[Transfer, frozenset[Transfer]] = {}
@@ -86,15 +89,19 @@ class _Dispatch:
 
     def follow(self, transfers: Sequence[Transfer]) -> None:
         """End the operation under way, and start the next one as early as that allows."""
-        self.needs = self._dependencies(transfers)
+        prints = {transfer: footprint(transfer) for transfer in transfers}
+        self.needs = self._dependencies(prints)
         self.ready, self.ahead = {}, {}
         self._settle(transfers)
+        self.running = prints
         self._run(transfers)
 
     def _reads(self, transfer: Transfer) -> bool:
         return self.placed.host(transfer.port).direction is Direction.MM2S
 
-    def _dependencies(self, transfers: Sequence[Transfer]) -> dict[Transfer, frozenset[Transfer]]:
+    def _dependencies(
+        self, following: Mapping[Transfer, Footprint]
+    ) -> dict[Transfer, frozenset[Transfer]]:
         """What of the operation under way each transfer of the next one has to wait for.
 
         Where the next one overwrites what this one reads or writes, it does not begin before all of
@@ -102,17 +109,16 @@ class _Dispatch:
         """
         owners: dict[int, dict[int, Transfer]] = {}
         touched: dict[int, set[int]] = {}
-        for transfer in self.running:
-            for argument, blocks in footprint(transfer).items():
+        for transfer, spans in self.running.items():
+            for argument, blocks in spans.items():
                 numbers = blocks.tolist()
                 touched.setdefault(argument, set()).update(numbers)
                 if not self._reads(transfer):
                     owners.setdefault(argument, {}).update(dict.fromkeys(numbers, transfer))
         found, overwritten = {}, False
-        for transfer in transfers:
-            spans = footprint(transfer).items()
+        for transfer, spans in following.items():
             if self._reads(transfer):
-                kept = [(owners.get(argument, {}), blocks) for argument, blocks in spans]
+                kept = [(owners.get(argument, {}), blocks) for argument, blocks in spans.items()]
                 found[transfer] = {
                     o[n] for o, blocks in kept if o for n in blocks.tolist() if n in o
                 }
@@ -120,7 +126,7 @@ class _Dispatch:
                 found[transfer] = set()
                 overwritten |= any(
                     not touched.get(argument, set()).isdisjoint(blocks.tolist())
-                    for argument, blocks in spans
+                    for argument, blocks in spans.items()
                 )
         everything = {t for t in self.running if not self._reads(t)} if overwritten else set()
         return {
@@ -198,7 +204,7 @@ class _Dispatch:
 
     def _run(self, transfers: Sequence[Transfer]) -> None:
         """Start the rest in order, waiting for earlier ones where there is no room."""
-        self.running, self.over, self.current = transfers, set(), dict(self.ahead)
+        self.over, self.current = set(), dict(self.ahead)
         for transfer in transfers:
             if transfer in self.ahead:
                 continue

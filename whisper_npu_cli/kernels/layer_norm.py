@@ -28,7 +28,7 @@ from whisper_npu_cli.kernels.layout import split_bfloat16, to_bfloat16
 from whisper_npu_cli.kernels.tile import BANKS, CHUNK, OWN, PIECE, SIDE, B, C, Tile
 from whisper_npu_cli.kernels.vectors import ONE, VECTOR, everywhere, lane_mask
 
-UNIT_ROWS, PIECE_COLUMNS = 16, 64
+PIECE_COLUMNS = 64
 MOST_RESIDENT, MOST_COLUMNS, MOST_TILES = 512, 4096, 64
 CHUNK_PIECES, PIECE_BITS = CHUNK // PIECE, 11
 HALF_ROW = 512
@@ -346,8 +346,7 @@ def _normalize(p: Program, t: Tile, entry: Value, resident: Value, others: Value
         p.add(left, -1, to=left)
         p.add(here, -1, to=here)
         with p.if_nonzero(resident), p.if_nonzero(others):
-            t.a.skip()
-            p.add(others, -1, to=others)
+            t.a.skip_one(others)
         with p.otherwise(), p.if_zero(here):
             t.a.give()
     with p.if_zero(resident), p.if_nonzero(here):

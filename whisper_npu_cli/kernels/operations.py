@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.aie.array.access import Access, linear
+from whisper_npu_cli.aie.array.access import Access, AccessError, linear
 from whisper_npu_cli.aie.array.design import DesignError
+from whisper_npu_cli.aie.array.dma import pattern
 from whisper_npu_cli.aie.array.transfers import Piece
+from whisper_npu_cli.aie.facts.topology import SHIM_ROW, Tile
 from whisper_npu_cli.kernels import attention, gemm, layer_norm
 from whisper_npu_cli.kernels.dispatch import Transfer
 from whisper_npu_cli.kernels.layout import (
@@ -36,8 +39,8 @@ from whisper_npu_cli.kernels.transformer import Operation
 
 SHARED_DEPTH = 12
 """Tiles along k from which on a residual is shared between nets."""
-DIMENSIONS, MOST_WRAP = 3, 1023
-"""Of a shim descriptor; the outermost dimension needs no counter (aie/facts)."""
+SHIM = Tile(0, SHIM_ROW)
+"""Any shim tile: what its descriptors can do, those of all can."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,7 @@ class Product:
             strides = (residual.piece_step, step, 1)
             more = Access((PIECES, 2, PIECE_WORDS), strides, residual.offset // 4 + start)
             pieces = (
-                Piece(self.left.argument, self._walk(net, number).reduced(DIMENSIONS)),
+                Piece(self.left.argument, self._walk(net, number)),
                 Piece(residual.argument, more),
             )
             found.append(Transfer(f"a{net}", pieces, token=True))
@@ -448,13 +451,13 @@ def columns_of(result: Activations) -> tuple[Target, ...]:
 
 
 def _merged(accesses: Sequence[Access]) -> list[Access]:
-    """The same walk in one access where the starts are evenly spaced and dimensions suffice."""
+    """The same walk in one access where the starts are evenly spaced and a descriptor can do it."""
     first = accesses[0]
     steps = {b.offset - a.offset for a, b in itertools.pairwise(accesses)}
     same = {(a.sizes, a.strides) for a in accesses}
     if len(accesses) > 1 and len(steps) == 1 and len(same) == 1 and min(steps) > 0:
         whole = Access((len(accesses), *first.sizes), (*steps, *first.strides), first.offset)
-        fitted = whole.reduced(DIMENSIONS).fitted(DIMENSIONS, MOST_WRAP)
-        if len(fitted.sizes) <= DIMENSIONS and max(fitted.sizes[-2:]) <= MOST_WRAP:
-            return [whole.reduced(DIMENSIONS)]
-    return [a.reduced(DIMENSIONS) for a in accesses]
+        with suppress(AccessError, DesignError):
+            pattern(SHIM, whole)
+            return [whole]
+    return list(accesses)

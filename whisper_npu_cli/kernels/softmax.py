@@ -179,8 +179,7 @@ def _group(p: Program, t: Tile, others: Value) -> None:
         with p.while_nonzero(whole):
             _send(p, t, sent)
             with p.if_nonzero(p.and_(turn, p.const(3))), p.if_nonzero(others):
-                t.a.skip()
-                p.add(others, -1, to=others)
+                t.a.skip_one(others)
             p.add(turn, 1, to=turn)
             p.add(whole, -1, to=whole)
 

@@ -9,9 +9,11 @@ reaches a core after configuration, and shapes are data (docs/overlay.md).
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from whisper_npu_cli.aie.asm.modes import Rounding, Saturation
 from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.aie.asm.values import Value
 from whisper_npu_cli.kernels.vectors import VECTOR, copy, fill
@@ -118,11 +120,15 @@ class Ring:
         self.wait()
         self.give()
 
+    def skip_one(self, count: Value) -> None:
+        """Let one of `count` pass."""
+        self.skip()
+        self.p.add(count, -1, to=count)
+
     def skip_all(self, count: Value) -> None:
-        """Let so many pass; `count`, 1 or more, is 0 afterwards."""
+        """Let so many pass; `count` is 0 afterwards."""
         with self.p.while_nonzero(count):
-            self.skip()
-            self.p.add(count, -1, to=count)
+            self.skip_one(count)
 
 
 @dataclass
@@ -166,6 +172,41 @@ class Tile:
         copy(p, source, p.pointer("header", HEADER), HEADER_BYTES // VECTOR)
         copy(p, source, p.pointer("side", SIDE), (CHUNK - HEADER_BYTES) // VECTOR)
         self.b.give()
+
+
+def endless(name: str, kernels: Mapping[int, Callable[[Program, Tile], None]]) -> Program:
+    """What every core of an overlay runs: operation after operation, as the headers say.
+
+    `kernels` by word 0 of a header; what is none of the others is taken for the last.
+    """
+    p = Program(name, BANKS)
+    p.rounding(Rounding.HALF_TO_EVEN)
+    p.saturation(Saturation.SATURATE)
+    t = Tile.of(p)
+    clear_accumulators(p)
+    with p.forever():
+        t.read_header()
+        _choose(p, t, list(kernels.items()))
+    return p
+
+
+def _choose(
+    p: Program,
+    t: Tile,
+    kernels: Sequence[tuple[int, Callable[[Program, Tile], None]]],
+    word: Value | None = None,
+    less: int = 0,
+) -> None:
+    """Run one of the kernels; `word` is word 0 of the header less a number, once it is loaded."""
+    (number, kernel), *others = kernels
+    if not others:
+        kernel(p, t)
+        return
+    word = p.add(t.parameter(0) if word is None else word, less - number)
+    with p.if_zero(word):
+        kernel(p, t)
+    with p.otherwise():
+        _choose(p, t, others, word, number)
 
 
 def clear_accumulators(p: Program) -> None:

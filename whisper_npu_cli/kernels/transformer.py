@@ -17,13 +17,11 @@ from enum import IntEnum
 
 from whisper_npu_cli.aie.array.design import Design, End
 from whisper_npu_cli.aie.array.place import Placement
-from whisper_npu_cli.aie.asm.modes import Rounding, Saturation
 from whisper_npu_cli.aie.asm.program import Program
 from whisper_npu_cli.aie.facts.topology import COLUMNS, CORE_ROWS
-from whisper_npu_cli.aie.facts.topology import Tile as Place
+from whisper_npu_cli.aie.facts.topology import Tile as ArrayTile
 from whisper_npu_cli.kernels import attention, gemm, layer_norm
 from whisper_npu_cli.kernels.tile import (
-    BANKS,
     CHUNK,
     LOCKS,
     OUT,
@@ -33,8 +31,7 @@ from whisper_npu_cli.kernels.tile import (
     WORK,
     A,
     B,
-    Tile,
-    clear_accumulators,
+    endless,
     place,
 )
 
@@ -70,8 +67,8 @@ def _nets(d: Design, i: int) -> None:
     """What starts and ends at memtile i."""
     shim, mem = d.shim(i), d.mem(i)
     for name, address, cores in (
-        ("a", A, [Place(c, CORE_ROWS[i]) for c in range(COLUMNS)]),
-        ("b", B, [Place(i, r) for r in CORE_ROWS]),
+        ("a", A, [ArrayTile(c, CORE_ROWS[i]) for c in range(COLUMNS)]),
+        ("b", B, [ArrayTile(i, r) for r in CORE_ROWS]),
     ):
         locks = (LOCKS[f"{name}_free"], LOCKS[f"{name}_full"])
         ends = [End(core, address=address - OWN, locks=locks) for core in cores]
@@ -82,32 +79,24 @@ def _nets(d: Design, i: int) -> None:
         parts = []
         for row in CORE_ROWS[2 * j : 2 * j + 2]:
             locks = (LOCKS["out_free"], LOCKS["out_full"])
-            end = End(Place(i, row), address=OUT - OWN, locks=locks)
+            end = End(ArrayTile(i, row), address=OUT - OWN, locks=locks)
             parts.append(d.fifo(f"part{i}{row}", PIECE, end, mem))
         d.link(parts, [d.fifo(f"out{i}{j}", 2 * PIECE, mem, shim)])
 
 
 def tile_program() -> Program:
-    """What every core runs: operation after operation, as the headers say."""
-    p = Program("transformer", BANKS)
-    p.rounding(Rounding.HALF_TO_EVEN)
-    p.saturation(Saturation.SATURATE)
-    t = Tile.of(p)
-    clear_accumulators(p)
-    with p.forever():
-        t.read_header()
-        other = p.add(t.parameter(0), -Operation.GEMM)
-        with p.if_zero(other):
-            gemm.gemm(p, t)
-        with p.otherwise():
-            with p.if_zero(p.add(other, Operation.GEMM - Operation.LAYER_NORM)):
-                layer_norm.layer_norm(p, t)
-            with p.otherwise():
-                attention.attention(p, t)
-    return p
+    """What every core runs."""
+    return endless(
+        "transformer",
+        {
+            Operation.GEMM: gemm.gemm,
+            Operation.LAYER_NORM: layer_norm.layer_norm,
+            Operation.ATTENTION: attention.attention,
+        },
+    )
 
 
-def programs(placed: Placement) -> Mapping[Place, Program]:
+def programs(placed: Placement) -> Mapping[ArrayTile, Program]:
     """The same for all cores."""
     program = tile_program()
     return dict.fromkeys(placed.design.stacks, program)

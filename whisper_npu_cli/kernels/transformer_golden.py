@@ -78,7 +78,7 @@ def golden(placed: Placement) -> Golden:
     expected = [
         attend.result.pack(mixed),
         norm.result.pack(normal),
-        columns_last(final).pack(last),
+        _last(final).pack(last),
     ]
     return Golden(
         dispatch(placed, [part.transfers() for part in parts]),
@@ -91,7 +91,7 @@ def golden(placed: Placement) -> Golden:
     )
 
 
-def columns_last(final: Gemm) -> Activations:
+def _last(final: Gemm) -> Activations:
     """The result of the last product."""
     return Activations(ROWS, NETS, Order.PAIRS, OUTPUT, 4 * final.targets[0].start)
 

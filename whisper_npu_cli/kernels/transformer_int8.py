@@ -7,11 +7,10 @@ from enum import IntEnum
 
 from whisper_npu_cli.aie.array.design import Design
 from whisper_npu_cli.aie.array.place import Placement
-from whisper_npu_cli.aie.asm.modes import Rounding, Saturation
 from whisper_npu_cli.aie.asm.program import Program
-from whisper_npu_cli.aie.facts.topology import Tile as Place
+from whisper_npu_cli.aie.facts.topology import Tile as ArrayTile
 from whisper_npu_cli.kernels import gemm_int8, gemm_wide, softmax, transformer
-from whisper_npu_cli.kernels.tile import BANKS, Tile, clear_accumulators
+from whisper_npu_cli.kernels.tile import endless
 
 NAME = "transformer_int8"
 
@@ -30,26 +29,18 @@ def design() -> Design:
 
 
 def tile_program() -> Program:
-    """What every core runs: operation after operation, as the headers say."""
-    p = Program(NAME, BANKS)
-    p.rounding(Rounding.HALF_TO_EVEN)
-    p.saturation(Saturation.SATURATE)
-    t = Tile.of(p)
-    clear_accumulators(p)
-    with p.forever():
-        t.read_header()
-        other = p.add(t.parameter(0), -Operation.GEMM)
-        with p.if_zero(other):
-            gemm_int8.gemm_int8(p, t)
-        with p.otherwise():
-            with p.if_zero(p.add(other, Operation.GEMM - Operation.SOFTMAX)):
-                softmax.softmax(p, t)
-            with p.otherwise():
-                gemm_wide.gemm_wide(p, t)
-    return p
+    """What every core runs."""
+    return endless(
+        NAME,
+        {
+            Operation.GEMM: gemm_int8.gemm_int8,
+            Operation.SOFTMAX: softmax.softmax,
+            Operation.GEMM_WIDE: gemm_wide.gemm_wide,
+        },
+    )
 
 
-def programs(placed: Placement) -> Mapping[Place, Program]:
+def programs(placed: Placement) -> Mapping[ArrayTile, Program]:
     """The same for all cores."""
     program = tile_program()
     return dict.fromkeys(placed.design.stacks, program)

@@ -86,14 +86,14 @@ def _operations() -> tuple[GemmInt8, GemmInt8, GemmInt8, RowSoftmax]:
     sums = Activations(rows, NETS, Order.PAIRS, OUTPUT, pieces=WORD_PIECES)
     last = Activations(rows, NETS, Order.PAIRS, OUTPUT, sums.size)
     raw = GemmInt8(x, Weights(WEIGHTS, 0), 1, columns_of(sums), format=Format.INT32)
-    at = NETS * raw.column_bytes
+    at = raw.size
     act = GemmInt8(
         x, Weights(WEIGHTS, at), 1, columns_of(middle)[:NETS],
         gelu=True, format=Format.INT8,
     )  # fmt: skip
-    at += NETS * act.column_bytes
+    at += act.size
     final = GemmInt8(middle, Weights(WEIGHTS, at), 2, columns_of(last))
-    at += NETS * final.column_bytes
+    at += final.size
     softmax = RowSoftmax(
         Softmax.of(SOFT_ROWS, VALID),
         Weights(INPUT, middle.offset + middle.size),
